@@ -37,6 +37,8 @@ export interface Definition<S extends Schema = Schema> {
   native?: boolean | ((values: Given<S>) => boolean);
   /** said after Ctrl-C, if there is finished work to go on from */
   resumeHint?: string;
+  /** said at the first Ctrl-C or SIGTERM, where another sentence than the usual one is true */
+  stopping?(values: Given<S>): string | undefined;
   /** undefined: the handler wrote its result itself */
   handle(values: Given<S>, context: CommandContext): Promise<Outcome | undefined>;
 }

@@ -115,6 +115,29 @@ export const COMMANDS: readonly Entry[] = [
     load: async () => (await import('./commands/submit.js')).submitCommand,
   },
   {
+    name: 'worker',
+    describe: 'Work on the shards of a queue, on any machine that sees the runs',
+    load: async () => (await import('./commands/worker.js')).workerCommand,
+  },
+  {
+    name: 'status',
+    describe: 'Show how far a run is, and what its queue holds',
+    places: ['run'],
+    load: async () => (await import('./commands/status.js')).statusCommand,
+  },
+  {
+    name: 'retry',
+    describe: 'Put the unfinished shards of a run in the queue again',
+    places: ['run'],
+    load: async () => (await import('./commands/retry.js')).retryCommand,
+  },
+  {
+    name: 'cancel',
+    describe: 'Take a run off the queue',
+    places: ['run'],
+    load: async () => (await import('./commands/cancel.js')).cancelCommand,
+  },
+  {
     name: 'demo',
     describe:
       'Draw a synthetic dataset with ground truth, mine it with the bundled model, and report how much was found',

@@ -87,9 +87,10 @@ async function run(
   const cancel = cancelOnSignals((name, first) => {
     if (first)
       output.log(
-        name === 'SIGINT'
-          ? 'Stopping after the current batch. Press Ctrl-C again to quit now.'
-          : `${name}: stopping after the current batch.`,
+        one.stopping?.(values) ??
+          (name === 'SIGINT'
+            ? 'Stopping after the current batch. Press Ctrl-C again to quit now.'
+            : `${name}: stopping after the current batch.`),
       );
     else output.endProgress();
   });
@@ -105,7 +106,7 @@ async function run(
     if (error.code !== 'CANCELLED' && !cancel.signal.aborted) throw error;
     throw new DiffmineError(
       'CANCELLED',
-      'Interrupted.',
+      cancel.signal.aborted ? 'Interrupted.' : error.message,
       error.code === 'CANCELLED' ? (error.hint ?? one.resumeHint) : one.resumeHint,
       { cause: thrown },
     );

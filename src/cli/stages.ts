@@ -98,6 +98,11 @@ export function onMine(output: Output): (event: MineEvent) => void {
   };
 }
 
+/** Said at the first Ctrl-C by commands that may only watch a queue. */
+export function stoppingOf({ queue }: { queue?: string | undefined }): string | undefined {
+  return queue === undefined ? undefined : 'Detaching: the workers on the queue continue.';
+}
+
 /** The tail of a stage's sentence. */
 export function took(seconds: number): string {
   return seconds < 1 ? 'in under a second' : `in ${duration(seconds)}`;

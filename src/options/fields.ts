@@ -166,6 +166,13 @@ export const bin = (): z.ZodType<string, string> =>
     { expected: 'START:STOP:STEP such as 1920:2000:10, or q2 to q1000 for quantiles' },
   );
 
+/** The URL of a queue; '' is what --queue without a value is: that of DIFFMINE_QUEUE. */
+export const queue = (): z.ZodType<string, string> =>
+  field((raw) => (raw === true ? '' : raw), z.string().regex(/^$|^(rediss?|postgres(ql)?):\/\/./), {
+    expected: 'a URL such as redis://host:6379 or postgres://host/database, or no value for that of DIFFMINE_QUEUE',
+    bare: true,
+  });
+
 export const encoding = (): z.ZodType<string, string> =>
   field(textOf, z.string().refine(isEncoding), {
     expected: 'the name of an encoding such as windows-1252, shift_jis or gbk',

@@ -172,6 +172,11 @@ export const SPLIT = {
     description:
       'Devices for one worker process each, separated by commas; 0,1 are the first two GPUs. Replaces `device` and `workers`',
   }),
+  queue: option(fields.queue().optional(), {
+    group: 'Run folder',
+    description:
+      'Hand the shards to the workers (diffmine worker) of this Redis or PostgreSQL server; without a URL: of DIFFMINE_QUEUE',
+  }),
 };
 
 /** Of the option shardSize. */

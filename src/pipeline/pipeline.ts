@@ -1,4 +1,4 @@
-// Runs a stage's shards (stage.ts), in this process or in workers (workers.ts), until all of this part are finished, here or by others.
+// Runs a stage's shards (stage.ts), in this process, in workers (workers.ts) or by those on a queue (queue/), until all of this part are finished, here or by others.
 import { together } from '../util/bucket.js';
 import { DiffmineError } from '../util/errors.js';
 import { Engine } from '../engine/index.js';
@@ -6,9 +6,19 @@ import { count } from '../web/html.js';
 import { processesOf } from './devices.js';
 import { Meter, type Counter } from './progress.js';
 import { knownRate, rateKey, rememberRate } from './rates.js';
-import { schedule, untilComplete, waitingFor, whenHeld, type Slots } from './schedule.js';
-import { doShard } from './shard.js';
+import {
+  schedule,
+  untilComplete,
+  waitingFor,
+  whenHeld,
+  type EngineMemory,
+  type ShardOutcome,
+  type Slots,
+} from './schedule.js';
+import { doShard, type Assigned } from './shard.js';
+import { engage, queueOfOptions, type Fleet } from './queue/coordinate.js';
 import { divisionOf, shardsOf, type Division } from './shards.js';
+import { finishStage } from './standing.js';
 import type { PipelineEvent, SplitOptions } from './options.js';
 import type { OpenStage, Part, PipelineSummary, Round, Rounds, ShardCounts, ShardedStage } from './stage.js';
 import { startWorkers } from './workers.js';
@@ -29,6 +39,7 @@ export async function runPipeline<Options extends SplitOptions, Stage extends Sh
   options: Options,
   hooks: Hooks<PipelineEvent> = {},
 ): Promise<PipelineSummary & { stage: Stage }> {
+  if (options.queue !== undefined) queueOfOptions(options);
   const division = divisionOf(options.shard, process.env, hooks.onLog);
   const stage = await open(options, hooks);
   try {
@@ -60,9 +71,10 @@ async function run<Stage extends ShardedStage>(
   const unetCalls = rounds && todo.length > 0 ? await ahead(rounds, division) : callsOf(stage, todo);
   const items = { done: folder.shardLength(...finished), total: folder.shardLength(...part) };
   const shards = { done: finished.length, total: part.length };
-  const device = stage.devices.map(({ id }) => id).join(', ');
+  const device =
+    options.queue === undefined ? stage.devices.map(({ id }) => id).join(', ') : 'the workers of the queue';
   const key = rateKey(stage, options);
-  const rate = await knownRate(key);
+  const rate = options.queue === undefined ? await knownRate(key) : undefined;
   hooks.onProgress?.({
     type: 'plan',
     path: folder.place,
@@ -84,16 +96,13 @@ async function run<Stage extends ShardedStage>(
     if (todo.length > 0) here = await work(stage, options, division, todo, meter, hooks);
   } finally {
     const measured = meter.rateAfter(MEASURED);
-    if (measured !== undefined) await rememberRate(key, measured);
+    if (measured !== undefined && options.queue === undefined) await rememberRate(key, measured);
   }
   meter.finish();
 
   const done = await folder.doneShards();
   const complete = done.length === manifest.shards;
-  if (complete) {
-    await folder.writeSkipped();
-    await rounds?.finish();
-  }
+  if (complete) await finishStage(stage, hooks);
   const counts: ShardCounts = { done: 0, skipped: 0 };
   await together(done, async (shard) => {
     const found = await stage.countsOf(shard);
@@ -142,8 +151,13 @@ async function work(
   hooks: Hooks<PipelineEvent>,
 ): Promise<number> {
   let started: Slots | undefined;
+  let fleet: Fleet | undefined;
   const runShards = async (part: Part, shards: readonly number[], round?: number): Promise<number> => {
     if (shards.length === 0) return 0;
+    if (options.queue !== undefined) {
+      fleet ??= await engage(stage, options, meter, hooks);
+      return fleet.finish(part, round);
+    }
     started ??= await start(stage, options, todo.length, meter, hooks);
     return schedule(shards, started.slots, {
       signal: hooks.signal,
@@ -158,6 +172,7 @@ async function work(
     return await meter.interruptible(stage.item, async () => runShards(stage, todo));
   } finally {
     await started?.close();
+    await fleet?.close();
   }
 }
 
@@ -209,12 +224,28 @@ async function start(
 }
 
 /** An engine of this process, as one slot. */
-export async function startHere(
+async function startHere(
   stage: ShardedStage,
   threads: number | undefined,
   counter: Counter,
   hooks: Hooks<PipelineEvent>,
 ): Promise<Slots> {
+  const { shard: doShard, close } = await startEngine(stage, threads, hooks);
+  return { slots: [async (shard, round) => doShard({ shard, round }, counter, hooks)], close };
+}
+
+/** An engine of this process that has loaded a stage's model. */
+export interface StartedEngine {
+  shard: (assigned: Assigned, counter: Counter, hooks: Hooks<PipelineEvent>) => Promise<ShardOutcome>;
+  memory: () => EngineMemory;
+  close: () => Promise<void>;
+}
+
+export async function startEngine(
+  stage: ShardedStage,
+  threads: number | undefined,
+  hooks: Hooks<PipelineEvent>,
+): Promise<StartedEngine> {
   const engine = new Engine({
     device: stage.devices[0].id,
     dtype: stage.folder.manifest.options.dtype,
@@ -230,7 +261,8 @@ export async function startHere(
     });
     const workOn = await stage.prepare(engine, call);
     return {
-      slots: [async (shard, round) => doShard(stage, workOn, shard, counter, hooks, round)],
+      shard: async (assigned, counter, hooks) => doShard(stage, workOn, assigned, counter, hooks),
+      memory: () => engine.memory(),
       close: async () => engine.dispose(),
     };
   } catch (error) {

@@ -20,6 +20,9 @@ export interface Counter {
   shard(shard: number, images: number, skipped: number): void;
 }
 
+/** The command ends before the work does: its hint says how the work goes on. */
+export class Detached extends DiffmineError {}
+
 interface Progress {
   done: number;
   total: number;
@@ -130,7 +133,7 @@ export class Meter implements Counter {
     try {
       return await work();
     } catch (error) {
-      if (!(error instanceof DiffmineError && error.code === 'CANCELLED')) throw error;
+      if (!(error instanceof DiffmineError && error.code === 'CANCELLED') || error instanceof Detached) throw error;
       const begun = this.images.done - this.finished;
       const again =
         begun > 0

@@ -14,6 +14,14 @@ export type ShardOutcome = 'done' | 'elsewhere' | 'busy';
 /** @param round the shard is one of this round */
 export type Slot = (shard: number, round?: number) => Promise<ShardOutcome>;
 
+/** Of an engine, in bytes (Engine.memory). */
+export interface EngineMemory {
+  weights: number;
+  available: number;
+  peak: number;
+  cached: number;
+}
+
 /** What does shards, until it is closed. */
 export interface Slots {
   slots: Slot[];

@@ -1,4 +1,6 @@
 // Runs one shard on this process's engine: takes its lock, and restarts it with half the batch when memory runs out.
+import { mkdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { DiffmineError } from '../util/errors.js';
 import { Tally, type Counter } from './progress.js';
 import type { ShardOutcome } from './schedule.js';
@@ -6,33 +8,44 @@ import type { PipelineEvent } from './options.js';
 import type { Part, ShardedStage, WorkOnShard } from './stage.js';
 import type { Hooks } from '../util/hooks.js';
 
+/** Which shard, and how it is kept from others. */
+export interface Assigned {
+  shard: number;
+  /** the shard is one of this round; undefined: of the stage's folder */
+  round?: number | undefined;
+  /** a queue has handed it out: no lock is taken. Two that do it write the same, and one of them is first */
+  unlocked?: boolean | undefined;
+}
+
 /**
  * Does a shard unless another process is at it. One that another process has finished is counted as done, without its UNet calls.
  *
  * Where memory runs out, what was counted is taken back and the shard starts again with half the batch, down to the stage's smallest; the shard records
  * each restart. All of a shard is done with one batch, so that its results follow from what it records.
  *
- * @param round the shard is one of this round; undefined: of the stage's folder
  * @throws what the work throws; OUT_OF_MEMORY if the smallest batch does not fit
  */
 export async function doShard(
   stage: ShardedStage,
   work: WorkOnShard,
-  shard: number,
+  { shard, round, unlocked = false }: Assigned,
   counter: Counter,
   hooks: Pick<Hooks<PipelineEvent>, 'signal' | 'onLog'>,
-  round?: number,
 ): Promise<ShardOutcome> {
   const part = await partOf(stage, round);
   const { folder } = part;
-  const lock = await folder.lockShard(shard);
-  if (lock) {
+  const lock = unlocked ? undefined : await folder.lockShard(shard);
+  if (lock || (unlocked && !(await folder.isDone(shard)))) {
     try {
+      if (!lock) await mkdir(dirname(folder.shardPath(shard)), { recursive: true });
       await untilItFits(stage, work, shard, counter, hooks, round);
+      return 'done';
+    } catch (error) {
+      // who was faster may have removed what this one was reading
+      if (!unlocked || !(await folder.isDone(shard))) throw error;
     } finally {
-      await lock.release();
+      await lock?.release();
     }
-    return 'done';
   }
   if (!(await folder.isDone(shard))) return 'busy';
   const { done, skipped } = await part.countsOf(shard);

@@ -1,17 +1,20 @@
 // The program of a worker process (workers.ts): opens the same stage, loads its own engine, and does the shards it is given. It ends when its parent
 // disconnects or dies.
-import { asDiffmineError } from '../util/errors.js';
-import { startHere } from './pipeline.js';
+import { asDiffmineError, DiffmineError } from '../util/errors.js';
+import { startEngine, type StartedEngine } from './pipeline.js';
+import { standingOf } from './standing.js';
 import type { Counter } from './progress.js';
-import type { Slots } from './schedule.js';
 import type { PipelineEvent, SplitOptions } from './options.js';
 import type { OpenStage, ShardedStage } from './stage.js';
-import type { Count, FromWorker, ToWorker } from './workers.js';
+import type { Count, FromWorker, Phase, ToWorker } from './workers.js';
 import type { Hooks } from '../util/hooks.js';
 
 const abort = new AbortController();
-let slots: Slots | undefined;
+const hooks: Hooks<PipelineEvent> = { signal: abort.signal, onLog: (sentence) => send({ type: 'log', sentence }) };
 let stage: ShardedStage | undefined;
+let engine: StartedEngine | undefined;
+let threads: number | undefined;
+let phase: Phase = 'open';
 let unsent = 0;
 let lastSent = 0;
 
@@ -44,34 +47,47 @@ const counter: Counter = {
   },
 };
 
-async function begin({ module, options }: Extract<ToWorker, { type: 'begin' }>): Promise<void> {
-  const hooks: Hooks<PipelineEvent> = { signal: abort.signal, onLog: (sentence) => send({ type: 'log', sentence }) };
+async function begin({ module, options, lazy }: Extract<ToWorker, { type: 'begin' }>): Promise<void> {
+  phase = 'open';
   const { open } = (await import(module)) as { open: OpenStage<SplitOptions, ShardedStage> };
   stage = await open(options, { signal: abort.signal }); // the parent has logged what there is to say
-  slots = await startHere(stage, options.threads, counter, hooks);
+  threads = options.threads;
+  if (!lazy) engine = await load(stage);
   send({ type: 'ready' });
+}
+
+async function load(opened: ShardedStage): Promise<StartedEngine> {
+  phase = 'load';
+  return startEngine(opened, threads, hooks);
 }
 
 async function answer(message: ToWorker): Promise<void> {
   try {
     if (message.type === 'cancel') abort.abort();
     else if (message.type === 'begin') await begin(message);
-    else if (slots?.slots[0]) {
-      const outcome = await slots.slots[0](message.shard, message.round);
+    else if (!stage) throw new DiffmineError('INTERNAL', 'The worker has no stage.');
+    else if (message.type === 'standing') {
+      phase = 'work';
+      send({ type: 'standing', standing: await standingOf(stage, hooks) });
+    } else {
+      engine ??= await load(stage);
+      phase = 'work';
+      const outcome = await engine.shard(message, counter, hooks);
       flush();
+      send({ type: 'memory', memory: engine.memory() });
       send({ type: 'done', outcome });
     }
   } catch (thrown) {
     const { code, message: text, hint } = asDiffmineError(thrown);
     flush();
-    send({ type: 'failed', code, message: text, ...(hint === undefined ? {} : { hint }) });
+    send({ type: 'failed', phase, code, message: text, ...(hint === undefined ? {} : { hint }) });
   }
 }
 
 process.on('message', (message: ToWorker) => void answer(message));
 process.once('disconnect', () => {
   abort.abort();
-  void Promise.allSettled([slots?.close(), stage?.folder.store.close()]).finally(() => process.exit(0));
+  void Promise.allSettled([engine?.close(), stage?.folder.store.close()]).finally(() => process.exit(0));
 });
 // Ctrl-C reaches the whole process group; the parent decides what to do
 process.on('SIGINT', () => undefined);

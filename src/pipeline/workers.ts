@@ -8,8 +8,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { asDiffmineError, DiffmineError, type ErrorCode } from '../util/errors.js';
 import { threadsOf } from './devices.js';
 import { Tally, type Counter } from './progress.js';
-import { SlotLost, type ShardOutcome, type Slot, type Slots } from './schedule.js';
+import { SlotLost, type EngineMemory, type ShardOutcome, type Slot, type Slots } from './schedule.js';
 import type { PipelineEvent, SplitOptions } from './options.js';
+import type { Assigned } from './shard.js';
+import type { Standing } from './standing.js';
 import type { Hooks } from '../util/hooks.js';
 
 /** Maximum restarts of a process without a finished shard in between. */
@@ -19,15 +21,22 @@ const PAUSE = 500;
 
 /** From the parent. `module`: of the stage (ShardedStage.module) */
 export type ToWorker =
-  | { type: 'begin'; module: string; options: SplitOptions }
-  | { type: 'shard'; shard: number; round?: number }
+  /** `lazy`: the model is loaded for the first shard */
+  | { type: 'begin'; module: string; options: SplitOptions; lazy: boolean }
+  | ({ type: 'shard' } & Assigned)
+  | { type: 'standing' }
   | { type: 'cancel' };
+
+/** What a worker was at when it failed: opening the stage, loading the model, or a shard. */
+export type Phase = 'open' | 'load' | 'work';
 
 /** From a worker. `count`: one call of the parent's counter. */
 export type FromWorker =
   | { type: 'ready' }
   | { type: 'done'; outcome: ShardOutcome }
-  | { type: 'failed'; code: ErrorCode; message: string; hint?: string }
+  | { type: 'standing'; standing: Standing }
+  | { type: 'failed'; phase: Phase; code: ErrorCode; message: string; hint?: string }
+  | { type: 'memory'; memory: EngineMemory }
   | { type: 'count'; call: Count }
   | { type: 'log'; sentence: string };
 
@@ -37,26 +46,35 @@ export type Count = { [Name in keyof Counter]: [name: Name, ...parameters: Param
 /** The process has ended or can no longer be used; `message` says how, after "ended". */
 class Died extends Error {}
 
+/** What a worker is told about, beside its shards. */
+interface Listener {
+  meter: Counter;
+  hooks: Hooks<PipelineEvent>;
+  onFailure?: (phase: Phase) => void;
+  onMemory?: (memory: EngineMemory) => void;
+}
+
 /** A worker process as seen by its parent: one request at a time, one answer. */
 class WorkerProcess {
   private readonly child: ChildProcess;
-  private pending: { resolve: (outcome: ShardOutcome) => void; reject: (error: Error) => void } | undefined;
+  private pending: { resolve: (answer: never) => void; reject: (error: Error) => void } | undefined;
   /** how it ended, once it has */
   private readonly ended: Promise<string>;
 
   /** @param crashes whether an INTERNAL error of the engine requires a new process: a CUDA context does not recover */
   constructor(
-    meter: Counter,
-    hooks: Hooks<PipelineEvent>,
+    private readonly listener: Listener,
     private readonly crashes: boolean,
   ) {
     this.child = fork(join(import.meta.dirname, 'worker.js'), { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
     this.child.on('message', (message: FromWorker) => {
-      if (message.type === 'ready') this.pending?.resolve('elsewhere');
-      else if (message.type === 'done') this.pending?.resolve(message.outcome);
+      if (message.type === 'ready') this.answer(undefined);
+      else if (message.type === 'done') this.answer(message.outcome);
+      else if (message.type === 'standing') this.answer(message.standing);
       else if (message.type === 'failed') this.fail(message);
-      else if (message.type === 'count') replayCount(meter, message.call);
-      else hooks.onLog?.(message.sentence);
+      else if (message.type === 'count') replayCount(listener.meter, message.call);
+      else if (message.type === 'memory') listener.onMemory?.(message.memory);
+      else listener.hooks.onLog?.(message.sentence);
     });
     this.ended = new Promise((resolve) => {
       const end = (how: string): void => {
@@ -73,7 +91,12 @@ class WorkerProcess {
     });
   }
 
-  private fail({ code, message, hint }: Extract<FromWorker, { type: 'failed' }>): void {
+  private answer(value: unknown): void {
+    this.pending?.resolve(value as never);
+  }
+
+  private fail({ phase, code, message, hint }: Extract<FromWorker, { type: 'failed' }>): void {
+    this.listener.onFailure?.(phase);
     if (this.crashes && code === 'INTERNAL') {
       this.pending?.reject(new Died(`with an error of its device: ${message.split('\n')[0]}`));
       this.child.kill('SIGKILL');
@@ -82,8 +105,8 @@ class WorkerProcess {
     }
   }
 
-  async ask(message: ToWorker): Promise<ShardOutcome> {
-    return new Promise<ShardOutcome>((resolve, reject) => {
+  async ask<Answer>(message: ToWorker): Promise<Answer> {
+    return new Promise<Answer>((resolve, reject) => {
       this.pending = { resolve, reject };
       // of a process that is gone, only its end says how; a message that cannot be sent is that, too
       if (this.child.connected) this.child.send(message, () => undefined);
@@ -110,21 +133,30 @@ function replayCount(meter: Counter, call: Count): void {
 }
 
 /** A worker whose process is replaced when it dies. */
-class Worker {
+export class Worker {
   private process: WorkerProcess | undefined;
   private readonly tally: Tally;
+  private readonly listener: Listener;
   /** since a shard was last finished */
   private deaths = 0;
   private begun = false;
   private cancelled = false;
+  /** what it was at when it failed last */
+  failedIn: Phase = 'open';
 
+  /**
+   * @param module of the stage that it works on
+   * @param queued a queue hands out its shards: it takes no locks, and loads the model for the first shard only
+   */
   constructor(
     private readonly module: string,
     private readonly options: SplitOptions,
     meter: Counter,
     private readonly hooks: Hooks<PipelineEvent>,
+    private readonly queued?: Pick<Listener, 'onMemory'>,
   ) {
     this.tally = new Tally(meter);
+    this.listener = { ...queued, meter: this.tally, hooks, onFailure: (phase) => (this.failedIn = phase) };
   }
 
   private get device(): string {
@@ -133,26 +165,31 @@ class Worker {
 
   /** Loads the model. After a death, the next shard does so too. */
   async begin(): Promise<void> {
-    await this.persist(async () => 'elsewhere', 'while it loaded the model');
+    await this.persist(async () => Promise.resolve(), 'while it loaded the model');
+  }
+
+  /** How far the work is; finished rounds are closed. */
+  async standing(): Promise<Standing> {
+    return this.persist(async (process) => process.ask<Standing>({ type: 'standing' }), 'while it looked for work');
   }
 
   readonly slot: Slot = async (shard, round) => {
     const outcome = await this.persist(async (process) => {
       this.tally.begin();
-      return process.ask({ type: 'shard', shard, ...(round === undefined ? {} : { round }) });
+      return process.ask<ShardOutcome>({ type: 'shard', shard, round, unlocked: this.queued !== undefined });
     }, `at shard ${shard}`);
     if (outcome === 'done') this.deaths = 0;
     return outcome;
   };
 
   /** @throws SlotLost if the process dies too often */
-  private async persist(task: (process: WorkerProcess) => Promise<ShardOutcome>, when: string): Promise<ShardOutcome> {
+  private async persist<Answer>(task: (process: WorkerProcess) => Promise<Answer>, when: string): Promise<Answer> {
     for (;;) {
       try {
         return await task(await this.running());
       } catch (error) {
         if (!(error instanceof Died)) throw this.begun && isGone(error) ? new SlotLost(error) : error;
-        if (this.tally.finished) return 'done';
+        if (this.tally.finished) return 'done' as Answer; // of a shard
         this.tally.undo();
         await this.close();
         this.deaths += 1;
@@ -182,10 +219,15 @@ class Worker {
 
   private async running(): Promise<WorkerProcess> {
     if (this.process) return this.process;
-    const process = new WorkerProcess(this.tally, this.hooks, this.device.startsWith('cuda'));
+    const process = new WorkerProcess(this.listener, this.device.startsWith('cuda'));
     this.process = process;
     this.tally.begin();
-    await process.ask({ type: 'begin', module: this.module, options: this.options });
+    await process.ask({
+      type: 'begin',
+      module: this.module,
+      options: this.options,
+      lazy: this.queued !== undefined,
+    });
     this.begun = true;
     return process;
   }

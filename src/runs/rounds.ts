@@ -134,7 +134,7 @@ export async function readRace({ store }: { store: RunStore }): Promise<RaceReco
 export class RoundsFolder {
   private over = false;
 
-  constructor(readonly run: Run) {}
+  constructor(readonly run: Pick<Run, 'store' | 'manifest'>) {}
 
   private get store(): RunStore {
     return this.run.store;
@@ -171,6 +171,11 @@ export class RoundsFolder {
   /** Writes race.json, then removes the rounds. */
   async finish(record: RaceRecord): Promise<void> {
     await this.store.write(RACE, `${JSON.stringify(record, null, 1)}\n`);
+    await this.clear();
+  }
+
+  /** Removes the rounds of a race that is over. */
+  async clear(): Promise<void> {
     await this.store.remove(ROUNDS);
   }
 }

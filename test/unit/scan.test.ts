@@ -440,7 +440,7 @@ test.each([3, 1])(
         uncount: (n: number) => void (counted.images -= n),
         shard: () => undefined,
       };
-      const work = doShard(stage, workOn, 0, meter, {});
+      const work = doShard(stage, workOn, { shard: 0 }, meter, {});
       if (most < 2) {
         // not even one sample under both conditions fits
         await expect(work).rejects.toMatchObject({ code: 'OUT_OF_MEMORY' });

@@ -4,7 +4,7 @@ import { count } from '../../web/html.js';
 import { closing, state } from '../closing.js';
 import { command } from '../command.js';
 import { table, type Output } from '../output.js';
-import { onScan } from '../stages.js';
+import { onScan, stoppingOf } from '../stages.js';
 import { RESUME_HINT } from './scan.js';
 
 const fraction = (value: number): string => value.toFixed(2);
@@ -96,6 +96,7 @@ export const cotypicalityCommand = command({
     ],
   ],
   resumeHint: RESUME_HINT,
+  stopping: stoppingOf,
   async handle(values, { output, signal }) {
     const { cotypicality } = await import('../../stages/cotypicality/cotypicality.js');
     const hooks = { signal, onProgress: onCotypicality(output), onLog: (line: string) => output.log(line) };

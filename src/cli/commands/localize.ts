@@ -11,7 +11,7 @@ import { rivalName } from '../../runs/contrast.js';
 import { count } from '../../web/html.js';
 import { command } from '../command.js';
 import { table, type Output } from '../output.js';
-import { onScan } from '../stages.js';
+import { onScan, stoppingOf } from '../stages.js';
 import { requireScores, RESUME_HINT, scanText } from './scan.js';
 
 const METRICS = [
@@ -98,6 +98,7 @@ export const localizeCommand = command({
     ],
   ],
   resumeHint: RESUME_HINT,
+  stopping: stoppingOf,
   async handle(values, { output, signal }) {
     const { localize } = await import('../../stages/localize/localize.js');
     const summary = await localize(values, {

@@ -5,7 +5,7 @@ import { MINING } from '../../options/scoring.js';
 import { REPORT } from '../../stages/report/options.js';
 import { SCAN } from '../../stages/scan/options.js';
 import { command } from '../command.js';
-import { onMine, onScan } from '../stages.js';
+import { onMine, onScan, stoppingOf } from '../stages.js';
 import { mineText } from './mine.js';
 import { requireScores, RESUME_HINT, scanText } from './scan.js';
 
@@ -27,6 +27,7 @@ export const runCommand = command({
     ],
   ],
   resumeHint: RESUME_HINT,
+  stopping: stoppingOf,
   async handle(values, { output, signal }) {
     const onLog = (line: string): void => output.log(line);
     const { checkMining, mine } = await import('../../stages/mine/mine.js');

@@ -7,7 +7,7 @@ import { percent, spentFraction } from '../../runs/race-words.js';
 import { count } from '../../web/html.js';
 import { closing, state } from '../closing.js';
 import { command } from '../command.js';
-import { onScan } from '../stages.js';
+import { onScan, stoppingOf } from '../stages.js';
 
 export const RESUME_HINT = 'Finished shards are kept. Run the same command to resume.';
 
@@ -39,6 +39,7 @@ export const scanCommand = command({
     ['diffmine scan photos --model sd15 --out run --devices 0,1,2,3', 'Four GPUs'],
   ],
   resumeHint: RESUME_HINT,
+  stopping: stoppingOf,
   async handle(values, { output, signal }) {
     const { scan } = await import('../../stages/scan/scan.js');
     const summary = await scan(values, { signal, onProgress: onScan(output), onLog: (line) => output.log(line) });

@@ -9,7 +9,7 @@ import { MEASUREMENT, TRANSLATE, type Quality, type TranslateSummary } from '../
 import { count } from '../../web/html.js';
 import { closing, state } from '../closing.js';
 import { command } from '../command.js';
-import { onScan } from '../stages.js';
+import { onScan, stoppingOf } from '../stages.js';
 
 const WORDS = { into: 'Translating into', item: 'image', todo: 'to translate', bar: 'translate' };
 
@@ -84,6 +84,7 @@ export const translateCommand = command({
     ],
   ],
   resumeHint: 'Finished shards are kept. Run the same command to resume.',
+  stopping: stoppingOf,
   async handle({ evaluate = false, boxes, samples, tRange, ...options }, { output, signal }) {
     const { translate } = await import('../../stages/translate/translate.js');
     if (!evaluate && (boxes !== undefined || samples !== undefined || tRange !== undefined)) {

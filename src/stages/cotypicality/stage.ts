@@ -7,7 +7,7 @@ import { isAuto } from '../../pipeline/batch.js';
 import { checkNotCancelled } from '../../pipeline/pipeline.js';
 import type { PipelineEvent } from '../../pipeline/options.js';
 import type { ShardedStage, WorkOnShard } from '../../pipeline/stage.js';
-import type { CotypicalityOptions } from './options.js';
+import { COTYPICALITY, type CotypicalityOptions } from './options.js';
 import { FAN_OUT, resolveCotypicality, type ResolvedCotypicality } from './resolve.js';
 import { CotypicalityRun, type CotypicalityManifest } from './run.js';
 import { scoreSequences, unetCallsOf } from './shard.js';
@@ -17,6 +17,9 @@ export interface CotypicalityStage extends ShardedStage<CotypicalityManifest> {
   folder: CotypicalityRun;
   resolved: ResolvedCotypicality;
 }
+
+/** What `open` takes, for whom has only the module. */
+export const schema = COTYPICALITY;
 
 /** Resolves the options of a search and begins its run, or resumes it. */
 export async function open(options: CotypicalityOptions, hooks: Hooks<PipelineEvent>): Promise<CotypicalityStage> {

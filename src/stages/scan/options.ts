@@ -58,6 +58,7 @@ export const SCAN = optionsOf('scan', {
   devices: SPLIT.devices,
   ...OUT,
   shard: SPLIT.shard,
+  queue: SPLIT.queue,
 });
 
 /** What a scan is asked for. */

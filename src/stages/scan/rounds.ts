@@ -309,7 +309,7 @@ export class Race implements Rounds {
   }
 
   async finish(): Promise<void> {
-    if (await this.folder.isOver()) return;
+    if (await this.folder.isOver()) return this.folder.clear(); // one that looked too late may have made a folder again
     await this.folder.finish(await this.record());
   }
 

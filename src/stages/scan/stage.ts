@@ -10,12 +10,15 @@ import { readManifest, type Manifest } from '../../runs/manifest.js';
 import { sampleWeights } from '../../runs/pilot.js';
 import { Run } from '../../runs/run.js';
 import { VERSION } from '../../runs/version.js';
-import type { MapOptions, ScanEvent, ScanOptions } from './options.js';
+import { SCAN, type MapOptions, type ScanEvent, type ScanOptions } from './options.js';
 import { runPilot } from './pilot.js';
 import { promptsOf, resolveOptions, type Resolved } from './resolve.js';
 import { Race } from './rounds.js';
 import { scoreShard } from './shard.js';
 import type { Hooks } from '../../util/hooks.js';
+
+/** What `open` takes, for whom has only the module. */
+export const schema = SCAN;
 
 /** Resolves the options of a scan and begins its run, or resumes it. */
 export async function open(

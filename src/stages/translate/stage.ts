@@ -7,7 +7,7 @@ import { checkNotCancelled } from '../../pipeline/pipeline.js';
 import type { ShardedStage, WorkOnShard } from '../../pipeline/stage.js';
 import { checkContents } from '../../runs/changes.js';
 import { TranslationFolder, type TranslationManifest } from './folder.js';
-import type { TranslateEvent, TranslateOptions } from './options.js';
+import { TRANSLATE, type TranslateEvent, type TranslateOptions } from './options.js';
 import { samplingUnetCalls, stepsOfFraction, type InjectedDenoise, type PlugAndPlay } from './plug-and-play.js';
 import { conditionOf, MIN_BATCH, resolveTranslation, targetsOf, type Resolved } from './resolve.js';
 import { translateShard } from './shard.js';
@@ -17,6 +17,9 @@ import type { Hooks } from '../../util/hooks.js';
 export interface TranslationStage extends ShardedStage<TranslationManifest> {
   folder: TranslationFolder;
 }
+
+/** What `open` takes, for whom has only the module. */
+export const schema = TRANSLATE;
 
 /** Resolves the options of a translation and begins its folder, or resumes it. */
 export async function open(options: TranslateOptions, hooks: Hooks<TranslateEvent>): Promise<TranslationStage> {

@@ -1,0 +1,179 @@
+// diffmine worker: serves a queue with the devices of this machine until it is stopped, or until nothing is left.
+import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { resolved } from '../../options/check.js';
+import { chooseDevices, threadsOf } from '../devices.js';
+import { asDiffmineError, DiffmineError } from '../../util/errors.js';
+import type { Hooks } from '../../util/hooks.js';
+import type { Counter } from '../progress.js';
+import { queueAddress } from './address.js';
+import { connect, type Connection } from './bull.js';
+import { depthOf } from './jobs.js';
+import { Metrics } from './metrics.js';
+import { WORKER, type WorkerOptions, type WorkerSummary } from './options.js';
+import { Seat, within, type Known, type SeatEvent } from './seat.js';
+
+/** How long a shard stays reserved after the last sign of life of its worker, s. */
+const LOCK = 30;
+export const LOCK_VARIABLE = 'DIFFMINE_QUEUE_LOCK';
+/** Between two looks of an idle device for what is missing, ms: the first, and at most. */
+const LOOK = { first: 1000, most: 15_000 };
+/** How long the end may take that lets go of the queue in good order, ms. */
+const END = 10_000;
+
+/**
+ * Works on the shards of a queue.
+ *
+ * @returns once nothing is left, with `exitWhenDone`
+ * @throws CANCELLED after hooks.signal: the shards at hand are back in the queue; IO where the queue cannot be reached; DEVICE_UNAVAILABLE if no device is
+ *   left; with `exitWhenDone`, the error of a shard that failed for good or that this worker refuses
+ */
+export async function serveQueue(options: WorkerOptions, hooks: Hooks<SeatEvent> = {}): Promise<WorkerSummary> {
+  const begun = performance.now();
+  const settings = resolved(WORKER, options);
+  const address = queueAddress(settings.queue);
+  const { devices } = chooseDevices({ device: settings.device, devices: settings.devices, dtype: 'fp32' });
+  const times = timing();
+  const connection = await connect(address, hooks.onLog);
+  const metrics = new Metrics(async () => depthOf(connection));
+  const told = { done: 0, elsewhere: 0, failed: 0, unetCalls: 0 };
+  let failure: DiffmineError | undefined;
+  const onEvent = (event: SeatEvent): void => {
+    metrics.event(event);
+    if (event.type === 'done') told[event.outcome === 'done' ? 'done' : 'elsewhere'] += 1;
+    if (event.type === 'failed' && event.final) {
+      told.failed += 1;
+      failure ??= new DiffmineError(event.code, event.message, `See: diffmine status ${event.run}`);
+    }
+    hooks.onProgress?.(event);
+  };
+  const counter: Counter = {
+    add: (unetCalls) => {
+      told.unetCalls += unetCalls;
+      metrics.unetCalls(unetCalls);
+    },
+    image: (_, reason) => metrics.image(reason !== undefined),
+    drop: () => undefined,
+    uncount: () => undefined,
+    shard: () => undefined,
+  };
+  const known: Known = new Set();
+  const seats: Seat[] = [];
+  try {
+    if (settings.metrics !== undefined)
+      hooks.onLog?.(`Metrics: http://localhost:${await metrics.listen(settings.metrics)}/metrics`);
+    hooks.onLog?.(`Working on the queue ${address.shown} with ${devices.map(({ id }) => id).join(', ')}.`);
+    for (const { id } of devices)
+      seats.push(
+        new Seat(connection, {
+          device: id,
+          threads: threadsOf(settings, devices.length),
+          counter,
+          hooks: { signal: hooks.signal, onLog: hooks.onLog },
+          onEvent,
+          onMemory: (memory) => metrics.memory(id, memory),
+          timing: times,
+          known,
+        }),
+      );
+    await attend(connection, seats, known, settings.exitWhenDone, hooks);
+  } finally {
+    await Promise.all(seats.map(async (seat) => seat.stop()));
+    await within(END, connection.close());
+    await connection.close(true);
+    metrics.close();
+  }
+  if (failure) throw failure;
+  return {
+    queue: address.shown,
+    devices: devices.map(({ id }) => id),
+    ...told,
+    seconds: (performance.now() - begun) / 1000,
+  };
+}
+
+/** BullMQ's times: a dead worker's shard is offered again after the reservation, at the next look. */
+function timing(): { lockDuration: number; stalledInterval: number } {
+  const seconds = Number(process.env[LOCK_VARIABLE] ?? LOCK);
+  if (!(seconds >= 1 && seconds <= 3600))
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `${LOCK_VARIABLE} is ${JSON.stringify(process.env[LOCK_VARIABLE])}; expected seconds from 1 to 3600.`,
+    );
+  return { lockDuration: 1000 * seconds, stalledInterval: Math.min(5000, 400 * seconds) };
+}
+
+/** Looks after the seats until nothing is left, or the signal. */
+async function attend(
+  connection: Connection,
+  seats: readonly Seat[],
+  known: Known,
+  exitWhenDone: boolean,
+  { signal, onLog }: Hooks<SeatEvent>,
+): Promise<void> {
+  const lost = new Set<Seat>();
+  let pause = LOOK.first;
+  let quiet = LOOK.first;
+  for (;;) {
+    await sleep(pause, undefined, signal ? { signal } : {}).catch(() => undefined);
+    if (signal?.aborted) throw stopped();
+    for (const seat of seats)
+      if (seat.lost && !lost.has(seat)) {
+        lost.add(seat);
+        onLog?.(`${seat.device} is given up: ${seat.lost.message}`);
+        await seat.stop();
+      }
+    const left = seats.filter((seat) => !lost.has(seat));
+    if (left.length === 0) throw seats[0]?.lost ?? stopped();
+    const idle = left.filter(({ busy }) => !busy);
+    pause = LOOK.first;
+    if (idle.length < left.length) quiet = LOOK.first;
+    const [first] = idle;
+    if (!first) continue;
+    const depth = await unlessStopped(depthOf(connection), signal);
+    if (depth.waiting > 0) continue;
+    const seat = idle.find(({ run }) => run !== undefined && known.has(run)) ?? first;
+    const put = await unlessStopped(
+      seat.lookForWork().catch((error: unknown) => {
+        onLog?.(`Looking for missing shards failed: ${asDiffmineError(error).message}`);
+        return 0;
+      }),
+      signal,
+    );
+    if (put > 0) continue;
+    if (exitWhenDone && idle.length === left.length && depth.active === 0) {
+      if (depth.delayed === 0) return;
+      const refused = await unlessStopped(refusedHere(connection), signal);
+      if (refused !== undefined)
+        throw new DiffmineError('RUN_MISMATCH', `Nothing is left but shards that this worker refuses. ${refused}`);
+    }
+    // several workers on one file system do not all look at once
+    quiet = Math.min(exitWhenDone ? 2 * LOOK.first : LOOK.most, 1.5 * quiet);
+    pause = quiet * (0.75 + Math.random() / 2);
+  }
+}
+
+/** The reason, if all that waits for a later time was refused on this machine. */
+async function refusedHere({ queue }: Connection): Promise<string | undefined> {
+  const jobs = await queue.getJobs(['delayed']);
+  const reasons = jobs.map((job) => (job.data.refused?.by === hostname() ? job.data.refused.why : undefined));
+  return reasons.every((reason) => reason !== undefined) ? reasons[0] : undefined;
+}
+
+const stopped = (): DiffmineError =>
+  new DiffmineError('CANCELLED', 'Stopped.', 'The current shards are back in the queue: other workers take them.');
+
+/** @throws CANCELLED after the signal: a queue that is away does not answer */
+async function unlessStopped<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  let stop = (): void => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => reject(stopped());
+    if (signal?.aborted) stop();
+    signal?.addEventListener('abort', stop, { once: true });
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal?.removeEventListener('abort', stop);
+  }
+}

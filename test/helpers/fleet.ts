@@ -1,0 +1,96 @@
+// A scan on a queue with workers, each a process as a user starts it.
+import { spawn, type ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ROOT } from '../cli/cli.js';
+
+const GOLDEN = join(ROOT, 'test', 'data', 'golden');
+
+/** A small scan: 12 images in 6 shards. */
+export const SCAN = [
+  ...['scan', join(GOLDEN, 'mini-dataset'), '--model', join(GOLDEN, 'tiny-sd15'), '--size', 'source'],
+  ...['--samples', '12', '--patch', '16', '--batch', '8', '--shard-size', '2', '--device', 'cpu', '--threads', '1'],
+];
+
+/** A command under way. */
+export class Running {
+  readonly child: ChildProcess;
+  stdout = '';
+  stderr = '';
+  /** exit code and signal */
+  readonly ended: Promise<[number | null, NodeJS.Signals | null]>;
+
+  constructor(args: string[], env: Record<string, string>) {
+    this.child = spawn(process.execPath, [join(ROOT, 'bin', 'diffmine.js'), ...args], {
+      cwd: ROOT,
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    this.child.stdout?.setEncoding('utf8').on('data', (text: string) => (this.stdout += text));
+    this.child.stderr?.setEncoding('utf8').on('data', (text: string) => (this.stderr += text));
+    this.ended = new Promise((resolve) => this.child.once('close', (...how) => resolve(how)));
+  }
+
+  get running(): boolean {
+    return this.child.exitCode === null && this.child.signalCode === null;
+  }
+
+  /** Its child processes. */
+  children(): number[] {
+    const pid = this.child.pid as number;
+    try {
+      return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number);
+    } catch {
+      return [];
+    }
+  }
+
+  /** kill -9 of the process and of its engine, as when a machine goes away. */
+  kill(): void {
+    for (const pid of [...this.children(), this.child.pid as number]) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // gone already
+      }
+    }
+  }
+
+  /** Waits for what it says, or for anything else. */
+  async until(condition: RegExp | (() => boolean)): Promise<void> {
+    const met = condition instanceof RegExp ? (): boolean => condition.test(this.stderr) : condition;
+    for (let waited = 0; !met(); waited += 20) {
+      if (!this.running || waited > 120_000) throw new Error(`did not come to it: ${this.stderr}`);
+      await sleep(20);
+    }
+  }
+}
+
+/** The commands that share one queue; all of them end with `end`. */
+export class Fleet {
+  private readonly all: Running[] = [];
+
+  constructor(private readonly url: string) {}
+
+  run(...args: string[]): Running {
+    const running = new Running(args, {
+      DIFFMINE_QUEUE: this.url,
+      DIFFMINE_QUEUE_LOCK: '3',
+      OMP_NUM_THREADS: '1',
+    });
+    this.all.push(running);
+    return running;
+  }
+
+  worker(...args: string[]): Running {
+    return this.run('worker', '--device', 'cpu', '--threads', '1', ...args);
+  }
+
+  /** Nothing stays behind a test, failed or not. */
+  async end(): Promise<void> {
+    for (const one of this.all) if (one.running) one.kill();
+    await Promise.all(this.all.map(async ({ ended }) => ended));
+    this.all.length = 0;
+  }
+}
