@@ -4,6 +4,10 @@ import path from 'node:path';
 import { Engine, readSafetensors, toFloat32 } from '../../src/engine/index.js';
 import type { Tensor } from '../../src/engine/types.js';
 import { encodePrompts, openModel, type ModelFolder } from '../../src/models/index.js';
+import { mine } from '../../src/stages/mine/mine.js';
+import { sample } from '../../src/stages/sample/sample.js';
+import { scan } from '../../src/stages/scan/scan.js';
+import { train } from '../../src/stages/train/train.js';
 import { parameterCount } from '../../src/tools/bench/parameters.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
@@ -99,4 +103,39 @@ test('no prompt is zeros where the pipeline says so, a written prompt never', as
   const encoded = await openModel(changed('encoded', 'model_index.json', { force_zeros_for_empty_prompt: false }));
   const [given, spelled] = await rows(encoded, [null, '']);
   expect(given).toEqual(spelled);
+});
+
+test('from images to clusters, samples and a fine-tuned LoRA', async () => {
+  const dataset = path.join(GOLDEN, 'mini-dataset');
+  const common = { threads: 1, device: 'cpu', dtype: 'fp32', prompt: "A car at the {label}'s." } as const;
+  const run = path.join(scratch, 'run');
+  const scanned = await scan({
+    ...common,
+    dataset,
+    model: XL,
+    out: run,
+    size: 'source',
+    patch: 16,
+    samples: 2,
+    batch: 16,
+  });
+  expect(scanned.images).toBe(12);
+  const mined = await mine({ run, threads: 1, clusters: 2, top: 8 });
+  expect(mined.conditions.every(({ patches, clusters }) => patches === 8 && clusters === 2)).toBe(true);
+
+  const images = path.join(scratch, 'images');
+  const sampled = await sample({
+    ...common,
+    model: XL,
+    out: images,
+    labels: ['1920'],
+    count: 1,
+    size: 64,
+    inferenceSteps: 2,
+  });
+  expect(sampled.made).toBe(1);
+
+  const out = path.join(scratch, 'lora');
+  await train({ ...common, dataset, from: XL, out, steps: 2, trainBatch: 2, size: 64, loraRank: 2, sampleEvery: 0 });
+  expect((await openModel(out)).source.unet.lora).toMatchObject({ scale: 1 });
 });
