@@ -1,17 +1,19 @@
 // Memory and time of a run of very many images: its plan, its resumption and the ranking of its patches, each in a process of its own. The images are names
 // that nobody drew, and a fake reader lists them; everything else is what scan and mine use.
-//   node scripts/scale.mjs [IMAGES] [FOLDER]    default: 10 million in a temporary folder; needs the built package (npm run setup)
+//   node scripts/scale.mjs [IMAGES] [FOLDER] [--shard-size N]    default: 10 million in a temporary folder; needs the built package (npm run setup)
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 
 const require = createRequire(import.meta.url);
 const load = (name) => require(`../dist/${name}.js`);
 const LABELS = 365;
-const [images = '10000000', folder, stage] = process.argv.slice(2);
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { 'shard-size': { type: 'string' } } });
+const [images = '10000000', folder, stage] = positionals;
 const count = Number(images);
 
 /** What a reader of a folder finds: not in order. */
@@ -60,7 +62,7 @@ function draft(listed) {
       allLabels: false,
       against: 'null',
       maps: true,
-      shardSize: defaultShardSize(listed.length),
+      shardSize: Number(values['shard-size'] ?? defaultShardSize(listed.length)),
       replay: null,
     },
     preset: null,
@@ -74,6 +76,11 @@ const STAGES = {
     const listed = list();
     const { manifest } = await load('runs/run').Run.begin(folder, draft(listed), listed);
     return `${manifest.shards} shards of ${manifest.options.shardSize}; index.parquet ${(fs.statSync(path.join(folder, 'index.parquet')).size / 2 ** 20).toFixed(0)} MiB`;
+  },
+  /** What each process that joins does first. */
+  async list() {
+    const run = await load('runs/run').Run.open(folder);
+    return `${(await run.doneShards()).length} shards done`;
   },
   /** Every shard finished: what a repeated command looks at. */
   async resume() {
@@ -167,8 +174,9 @@ if (stage) {
   );
 } else {
   const place = folder ?? fs.mkdtempSync(path.join(os.tmpdir(), 'diffmine-scale-'));
-  for (const name of ['plan', 'finish', 'resume', 'rank']) {
-    const { status } = spawnSync(process.execPath, [fileURLToPath(import.meta.url), images, place, name], {
+  for (const name of ['plan', 'finish', 'list', 'resume', 'rank']) {
+    const size = values['shard-size'] === undefined ? [] : ['--shard-size', values['shard-size']];
+    const { status } = spawnSync(process.execPath, [fileURLToPath(import.meta.url), images, place, name, ...size], {
       stdio: ['ignore', 'inherit', 'inherit'],
     });
     if (status !== 0) process.exitCode = 1;
