@@ -8,15 +8,14 @@ RUN apt-get update \
   && apt-get install -y --no-install-recommends cmake g++ ninja-build python3 python3-pip \
   && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/diffmine
-COPY package.json package-lock.json .npmrc ./
-RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY . .
 
 FROM sources AS build-cpu
 ARG TORCH=2.13.0+cpu
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN pip install --no-cache-dir --no-deps --target /opt/wheels --extra-index-url ${TORCH_INDEX} torch==${TORCH}
-RUN npm run setup -- --libtorch /opt/wheels/torch && npm prune --omit=dev --ignore-scripts
+ENV LIBTORCH=/opt/wheels/torch
+RUN npm run setup && npm prune --omit=dev --ignore-scripts
 
 FROM sources AS build-cuda
 ARG TORCH=2.13.0
@@ -27,8 +26,8 @@ RUN pip install --no-cache-dir --target /opt/wheels torch==${TORCH} \
   nvidia-cuda-runtime==${CUDA}.* nvidia-cuda-cccl==${CUDA}.* nvidia-nvtx==${CUDA}.*
 # the wheel has libcudart.so.13 only, linkers look for libcudart.so
 RUN cd /opt/wheels/nvidia/cu13/lib && ln -sf libcudart.so.13 libcudart.so && ln -sfn lib ../lib64
-ENV CUDACXX=/opt/wheels/nvidia/cu13/bin/nvcc
-RUN npm run setup -- --cuda --libtorch /opt/wheels/torch && npm prune --omit=dev --ignore-scripts
+ENV LIBTORCH=/opt/wheels/torch CUDACXX=/opt/wheels/nvidia/cu13/bin/nvcc
+RUN npm run setup -- --cuda && npm prune --omit=dev --ignore-scripts
 
 FROM ${BASE} AS cpu
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates libgomp1 && rm -rf /var/lib/apt/lists/*

@@ -48,9 +48,16 @@ export async function readLine(words: readonly string[]): Promise<Line> {
     )
     .parseAsync([command.name, ...rest]);
   const { flags, file } = await rawOf(command, parsed);
-  const values = readValues(command, flags, file, command.name) as { shard?: unknown };
+  const values = readValues(command, flags, file, command.name) as { shard?: unknown; queue?: unknown };
   if (values.shard !== undefined)
     throw new DiffmineError('INVALID_ARGUMENT', 'submit gives each task its --shard.', 'Leave --shard out.');
+  // its address may hold a password
+  if (values.queue !== undefined)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      'The command after -- has --queue.',
+      'Leave it out there. diffmine submit k8s --queue takes the name of a Secret.',
+    );
   const options = Object.fromEntries(
     Object.keys({ ...flagsOf(command), ...flagsOf({ options: COMMON }) })
       .filter((option) => !APART.has(option))

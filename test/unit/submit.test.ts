@@ -130,6 +130,11 @@ test('with a queue: a job that fills it, and workers that KEDA starts while shar
   expect(() => new Job(enqueue as never).validate()).not.toThrow();
   expect(() => new ScaledJob(workers as never).validate()).not.toThrow();
   expect(configured(map)).toEqual(OPTIONS);
+  expect(enqueue).toMatchObject({
+    spec: {
+      template: { spec: { containers: [{ args: ['scan', '--config', '/etc/diffmine/diffmine.yaml', '--queue'] }] } },
+    },
+  });
   expect(workers).toMatchObject({
     spec: {
       maxReplicaCount: 64,

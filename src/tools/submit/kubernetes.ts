@@ -34,9 +34,9 @@ export function manifests(options: SubmitOptions, line: Line): Manifest[] {
     data: { 'diffmine.yaml': config },
   };
   const command = [line.command, '--config', CONFIG];
-  const template = (args: readonly string[], computes: boolean): object => ({
+  const template = (args: readonly string[]): object => ({
     metadata: { labels: { 'app.kubernetes.io/name': 'diffmine', 'app.kubernetes.io/instance': name } },
-    spec: podSpec(options, args, name, computes),
+    spec: podSpec(options, args, name),
   });
   const policy = {
     rules: [
@@ -56,7 +56,7 @@ export function manifests(options: SubmitOptions, line: Line): Manifest[] {
         parallelism: Math.min(parallelism, parts),
         backoffLimitPerIndex: RETRIES,
         podFailurePolicy: policy,
-        template: template([...command, '--shard', `auto/${parts}`], true),
+        template: template([...command, '--shard', `auto/${parts}`]),
       },
     };
     return [configured, job];
@@ -65,7 +65,8 @@ export function manifests(options: SubmitOptions, line: Line): Manifest[] {
     apiVersion: 'batch/v1',
     kind: 'Job',
     metadata: metadata('-enqueue'),
-    spec: { backoffLimit: RETRIES, podFailurePolicy: policy, template: template(command, false) },
+    // begins the run, and so needs what the workers have: device, dtype and batch are chosen here
+    spec: { backoffLimit: RETRIES, podFailurePolicy: policy, template: template([...command, '--queue']) },
   };
   const workers: Manifest = {
     apiVersion: 'keda.sh/v1alpha1',
@@ -76,7 +77,7 @@ export function manifests(options: SubmitOptions, line: Line): Manifest[] {
         parallelism: 1,
         completions: 1,
         backoffLimit: RETRIES,
-        template: template(['worker', '--exit-when-done'], true),
+        template: template(['worker', '--exit-when-done']),
       },
       envSourceContainerName: CONTAINER,
       pollingInterval: 15,
@@ -106,8 +107,7 @@ export function asYaml(documents: readonly Manifest[]): string {
   return documents.map((one) => stringify(one, { lineWidth: 0, aliasDuplicateObjects: false })).join('---\n');
 }
 
-/** @param computes whether the pod needs the resources of a task, or only lists the shards */
-function podSpec(options: SubmitOptions, args: readonly string[], config: string, computes: boolean): object {
+function podSpec(options: SubmitOptions, args: readonly string[], config: string): object {
   const { image, gpus, cpus, memory, time, grace, secret = [], queue } = options;
   const volumes = volumesOf(options.volume).map((one, index) => ({ ...one, name: `volume-${index}` }));
   const fromQueue = (name: string, key: string): object => ({
@@ -117,7 +117,7 @@ function podSpec(options: SubmitOptions, args: readonly string[], config: string
   return {
     restartPolicy: 'Never',
     terminationGracePeriodSeconds: grace,
-    ...(time === undefined || !computes ? {} : { activeDeadlineSeconds: time }),
+    ...(time === undefined ? {} : { activeDeadlineSeconds: time }),
     containers: [
       {
         name: CONTAINER,
@@ -134,11 +134,8 @@ function podSpec(options: SubmitOptions, args: readonly string[], config: string
             }),
         ...(secret.length === 0 ? {} : { envFrom: secret.map((name) => ({ secretRef: { name } })) }),
         resources: {
-          requests: { cpu: String(computes ? cpus : 1), memory: `${computes ? memory : Math.min(memory, 4)}Gi` },
-          limits: {
-            memory: `${computes ? memory : Math.min(memory, 4)}Gi`,
-            ...(computes && gpus > 0 ? { 'nvidia.com/gpu': String(gpus) } : {}),
-          },
+          requests: { cpu: String(cpus), memory: `${memory}Gi` },
+          limits: { memory: `${memory}Gi`, ...(gpus > 0 ? { 'nvidia.com/gpu': String(gpus) } : {}) },
         },
         volumeMounts: [
           { name: 'config', mountPath: '/etc/diffmine', readOnly: true },
