@@ -165,8 +165,8 @@ async function sent(command: RegisterJobDefinitionCommand | SubmitJobCommand): P
     credentials: { accessKeyId: 'x', secretAccessKey: 'x' },
     maxAttempts: 1,
     requestHandler: {
-      handle: async (request: { body: string }) => {
-        body = JSON.parse(request.body);
+      handle: async (request: { body: Uint8Array }) => {
+        body = JSON.parse(Buffer.from(request.body).toString());
         return Promise.reject(new Error('not sent'));
       },
     },
