@@ -2,7 +2,9 @@
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
+import { isBucket } from '../util/bucket.js';
 import { DiffmineError } from '../util/errors.js';
+import { readBucket } from './bucket.js';
 import { contentOf } from './content.js';
 import { containersIn, hasImageBytes, imageFolderTable } from './folders.js';
 import { isContainer, readContainers } from './containers.js';
@@ -24,9 +26,9 @@ import { encodingName } from './text/index.js';
 const HASHED_TOGETHER = 8;
 
 export interface Dataset {
-  /** absolute */
+  /** absolute, or s3://... */
   path: string;
-  /** folder that relative image paths start at: the dataset's, the table's, or imageRoot; absolute, as a name (names.ts) */
+  /** folder that relative image paths start at: the dataset's, the table's, or imageRoot; absolute or in a bucket, as a name (names.ts) */
   root: string;
   /** sorted by path, then label, both by code point */
   images: ImageList;
@@ -55,22 +57,15 @@ export interface Dataset {
  */
 export async function openDataset(location: string, options: DatasetOptions = {}): Promise<Dataset> {
   if (options.encoding !== undefined) encodingName(options.encoding);
-  const place = await placeOf(location);
+  const { imageRoot } = options;
   const source: DatasetSource = {
     ...sourceOf(options),
-    ...(options.imageRoot === undefined ? {} : { imageRoot: path.resolve(options.imageRoot) }),
+    ...(imageRoot === undefined ? {} : { imageRoot: isBucket(imageRoot) ? imageRoot : path.resolve(imageRoot) }),
     ...(options.map === undefined ? {} : { map: path.resolve(options.map) }),
   };
-  if (place.kind !== 'file' && source.imageRoot !== undefined) {
-    throw new DiffmineError(
-      'INVALID_ARGUMENT',
-      `\`imageRoot\` applies to tables, but '${location}' is a ${place.kind}.`,
-      'Leave it out, or give the table (.csv, .jsonl).',
-    );
-  }
-  const absolute = path.resolve(location);
-  const root = nameOfText(source.imageRoot ?? rootOf(location, place.kind === 'file'));
-  const { found, layout } = await read(place, root, { ...options, ...source });
+  const { found, root, layout } = isBucket(location)
+    ? await readBucket(location, { ...options, ...source })
+    : await readLocal(location, source, options);
 
   const { images: listed, repeated } = found.images.build();
   const { images, notes } = changesLabels(source) ? await relabelled(listed, source) : { images: listed, notes: [] };
@@ -85,7 +80,7 @@ export async function openDataset(location: string, options: DatasetOptions = {}
     ...notes,
   ];
   return {
-    path: absolute,
+    path: isBucket(location) ? location : path.resolve(location),
     root,
     images,
     labels: labelsOf(images),
@@ -96,6 +91,24 @@ export async function openDataset(location: string, options: DatasetOptions = {}
     source,
     ...(layout ? { layout } : {}),
   };
+}
+
+/** A dataset of this machine's file system. */
+async function readLocal(
+  location: string,
+  source: DatasetSource,
+  options: DatasetOptions,
+): Promise<{ found: Listing; root: string; layout?: LayoutName }> {
+  const place = await placeOf(location);
+  if (place.kind !== 'file' && source.imageRoot !== undefined) {
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `\`imageRoot\` applies to tables, but '${location}' is a ${place.kind}.`,
+      'Leave it out, or give the table (.csv, .jsonl).',
+    );
+  }
+  const root = nameOfText(source.imageRoot ?? rootOf(location, place.kind === 'file'));
+  return { root, ...(await read(place, root, { ...options, ...source })) };
 }
 
 type Place =

@@ -22,3 +22,4 @@ export {
 export { rootOf } from './patterns.js';
 export { prefetch, type Fetched, type PrefetchOptions } from './prefetch.js';
 export { fillPrompt, PRESETS, type Preset, type PresetName } from './presets.js';
+export { bucketRoot } from './bucket.js';

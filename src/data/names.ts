@@ -2,7 +2,7 @@
 // %xHH. Different files then have different names, and each name can be printed, stored, and turned back into the bytes that open the file.
 import { isUtf8 } from 'node:buffer';
 import path from 'node:path';
-import { PLACE } from './bytes/names.js';
+import { isRemote, PLACE } from './bytes/names.js';
 
 /**
  * What stands for a byte: %x80 ... %xFF, %x25 for a percent sign that would otherwise read as one of these, and %x23 for a # that would read as a place in a
@@ -52,5 +52,5 @@ export function systemPath(name: string): string | Buffer {
 
 /** The file of an image of a dataset, as a name. `..` stays, as what it means after a link is for the file system to say. */
 export function imageFile(root: string, image: string): string {
-  return path.isAbsolute(image) ? image : root.endsWith('/') ? root + image : `${root}/${image}`;
+  return path.isAbsolute(image) || isRemote(image) ? image : root.endsWith('/') ? root + image : `${root}/${image}`;
 }

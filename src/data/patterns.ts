@@ -50,7 +50,7 @@ export function expandBraces(text: string): string[] {
   return choices.flatMap((choice) => expandBraces(`${before}${choice}${after}`));
 }
 
-const regexOf = (segment: string): RegExp =>
+export const regexOf = (segment: string): RegExp =>
   new RegExp(
     `^${segment
       .replace(/[.+^$()|[\]\\{}]/g, '\\$&')

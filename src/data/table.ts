@@ -8,6 +8,7 @@ import { factsOfAll } from './files.js';
 import { Listing } from './listing.js';
 import { byPath, labelRule, unlabeledWarning } from './labelling.js';
 import { imageFile, nameOfText, systemPath } from './names.js';
+import { isRemote } from './bytes/names.js';
 import { ParquetFile } from './bytes/parquet.js';
 import { openSource } from './bytes/source.js';
 import { cellText, labelProblem, listedLabel } from './table-labels.js';
@@ -160,7 +161,7 @@ async function nameOf(
 ): Promise<string> {
   if (given === '') throw fail(`'${column}' is empty`);
   if (given.includes('\0')) throw fail('the path has a NUL character');
-  const name = tidy(given);
+  const name = isRemote(given) ? nameOfText(given) : tidy(given);
   const below = name.startsWith(`${root}/`) ? name.slice(root.length + 1) : name;
   if (!/[^/]\/\.\.(\/|$)/.test(below)) return below;
   const plain = path.posix.normalize(below);

@@ -1,13 +1,16 @@
 // Reads images of a run again, with the size they were scored at.
 import { existsSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { imageFile, nameOfText, readImage, rootOf } from '../data/index.js';
+import { bucketRoot, imageFile, nameOfText, readImage, rootOf } from '../data/index.js';
+import { isBucket } from '../util/bucket.js';
 import { DiffmineError } from '../util/errors.js';
 import type { Run } from './run.js';
 
 /** What image paths start at, as a name (data/names.ts): the folder asked for, or the dataset's (of a table, its image root or the folder it lies in). */
 export function imageRoot(run: Run, asked: string | undefined): string {
-  const path = resolve(asked ?? run.manifest.dataset.imageRoot ?? run.manifest.dataset.path);
+  const given = asked ?? run.manifest.dataset.imageRoot ?? run.manifest.dataset.path;
+  if (isBucket(given)) return bucketRoot(given);
+  const path = resolve(given);
   const isThere = existsSync(path);
   if (asked !== undefined && !isThere && rootOf(path, false) === path)
     throw new DiffmineError('INVALID_ARGUMENT', `There is no image folder ${path}.`);

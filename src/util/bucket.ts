@@ -199,11 +199,17 @@ export class Bucket {
     }
   }
 
-  /** An object as a stream, for one reading. @throws IO if there is none */
-  async stream(name: string): Promise<Readable> {
+  /** The bytes of an object from `begin` on as a stream, for one reading. @throws IO if there is none */
+  async stream(name: string, begin = 0): Promise<Readable> {
     try {
       const { Body } = await this.ask(`reading ${name}`, async () =>
-        this.client.send(new this.sdk.GetObjectCommand({ Bucket: this.bucket, Key: this.key(name) })),
+        this.client.send(
+          new this.sdk.GetObjectCommand({
+            Bucket: this.bucket,
+            Key: this.key(name),
+            ...(begin > 0 ? { Range: `bytes=${begin}-` } : {}),
+          }),
+        ),
       );
       return Body as unknown as Readable;
     } catch (error) {

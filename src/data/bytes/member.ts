@@ -1,6 +1,7 @@
 // Reads images inside of containers by their names (names.ts).
 import { Kept } from '../../util/kept.js';
 import type { Member } from './names.js';
+import { readRemote } from './remote.js';
 import { ParquetFile, type Leaf } from './parquet.js';
 import { openSource, type ByteSource } from './source.js';
 
@@ -65,10 +66,17 @@ export function imageLeaf(file: ParquetFile, named?: string): Leaf | undefined {
 
 /** The bytes of an image in a container. Throws what reading throws; an Error with the reason for a row without an image. */
 export async function readMember(name: string, member: Member): Promise<Buffer> {
-  return kept.get(name, async () => withContainer(member.container, async (container) => bytesOf(container, member)));
+  if (member.place === undefined) return kept.get(name, async () => readRemote(name));
+  const { place } = member;
+  return kept.get(name, async () =>
+    withContainer(member.container, async (container) => bytesOf(container, { ...member, place })),
+  );
 }
 
-async function bytesOf({ source, parquet }: Opened, { place, size, column }: Member): Promise<Buffer> {
+async function bytesOf(
+  { source, parquet }: Opened,
+  { place, size, column }: Member & { place: number },
+): Promise<Buffer> {
   if (!parquet) {
     const read = await source.read(place, place + (size ?? 0));
     if (read.length !== size) throw new Error('its archive is shorter than when it was listed');

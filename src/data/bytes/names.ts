@@ -13,19 +13,19 @@ const MEMBER = /^(.*\.(?:tar|parquet))#(\d+)(?:\+(\d+)|:([^/]+))?\/[^]*$/i;
 export interface Member {
   /** the container's name (names.ts) */
   container: string;
-  /** of a tar archive: the first byte; of a Parquet file: the row */
-  place: number;
+  /** of a tar archive: the first byte; of a Parquet file: the row; undefined: all of a remote file */
+  place: number | undefined;
   /** of a tar archive: how many bytes */
   size: number | undefined;
   /** of a Parquet file: the column, where it is not the first of image bytes */
   column: string | undefined;
 }
 
-/** What a name says of a container; undefined for a file by itself. */
+/** What a name says of a container; undefined for a local file by itself. */
 export function memberOf(name: string): Member | undefined {
-  if (!name.includes('#')) return undefined;
+  if (!name.includes('#')) return remoteFile(name);
   const [, container, place, size, column] = MEMBER.exec(name) ?? [];
-  if (container === undefined) return undefined;
+  if (container === undefined) return remoteFile(name);
   return {
     container,
     place: Number(place),
@@ -33,6 +33,12 @@ export function memberOf(name: string): Member | undefined {
     column: column === undefined ? undefined : decodeURIComponent(column),
   };
 }
+
+/** Whether a name is one of a bucket or the web (remote.ts). */
+export const isRemote = (name: string): boolean => /^(s3|https?):\/\//i.test(name);
+
+const remoteFile = (name: string): Member | undefined =>
+  isRemote(name) ? { container: name, place: undefined, size: undefined, column: undefined } : undefined;
 
 /** The path of an image without its place in a container: what a person named it. */
 export const plainPath = (name: string): string =>

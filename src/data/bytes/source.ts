@@ -4,6 +4,8 @@ import { open, type FileHandle } from 'node:fs/promises';
 import { DiffmineError } from '../../util/errors.js';
 import { openingError } from '../files.js';
 import { systemPath } from '../names.js';
+import { isRemote } from './names.js';
+import { remoteSource } from './remote.js';
 
 /** Bytes of a known number that can be read from any place. */
 export interface ByteSource {
@@ -60,6 +62,7 @@ class FileSource implements ByteSource {
  * @throws DATASET_INVALID if it cannot be opened
  */
 export async function openSource(name: string): Promise<ByteSource> {
+  if (isRemote(name)) return remoteSource(name);
   const invalid = (reason: string, cause?: unknown): DiffmineError =>
     new DiffmineError('DATASET_INVALID', `'${name}' cannot be read: ${reason}.`, undefined, { cause });
   const handle = await open(systemPath(name), constants.O_RDONLY | constants.O_NONBLOCK).catch((cause: unknown) => {
