@@ -76,6 +76,7 @@ export function onMine(output: Output): (event: MineEvent) => void {
         break;
       case 'compare':
       case 'patches':
+      case 'trends':
         output.progress(event);
         break;
       case 'rank':

@@ -177,6 +177,19 @@ export const MINING = optionsOf('mine', {
     description:
       'At most so many images per label (never more than a quarter) test the clusters instead of making them; 0 skips the test',
   }),
+  trends: option(fields.flag().default(false), {
+    group: 'Mining',
+    description:
+      'For labels that are numbers or decades: cluster the patches of all labels together and follow each element over the labels',
+  }),
+  elements: option(fields.wordOr('auto', fields.whole(2, 10_000)).default('auto'), {
+    group: 'Mining',
+    description: 'With `trends`: clusters of all labels together; auto makes one per 20 patches, at most 96',
+  }),
+  trendImages: option(fields.whole(5, 100_000).default(200), {
+    group: 'Mining',
+    description: 'With `trends`: images per label in which the elements are looked for',
+  }),
   keepDuplicates: option(fields.flag().default(false), {
     group: 'Mining',
     description: 'Rank all near-duplicate images, instead of one of each',

@@ -2,11 +2,12 @@
 import { readFile } from 'node:fs/promises';
 import { count } from '../web/html.js';
 import type { z } from 'zod';
+import type { Shape } from '../metrics/course.js';
 import type { Confounds } from '../data/confounds.js';
 import type { Run } from './run.js';
 import type { MINING } from '../options/scoring.js';
 
-export const MINE_FORMAT = 'diffmine-mine-4';
+export const MINE_FORMAT = 'diffmine-mine-5';
 
 /** What decides the results; recorded in mine.json. */
 export interface MineSettings extends Omit<z.output<typeof MINING>, 'groupBy' | 'maxPerGroup'> {
@@ -65,6 +66,8 @@ export interface MineRecord {
   images: number;
   /** properties of whole images that may tell labels apart; null with one label */
   confounds: Confounds | null;
+  /** elements of all labels by their course; null without `trends` */
+  trends: Record<Shape, number> | null;
   notes: string[];
 }
 

@@ -168,7 +168,16 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
     return join(this.shardPath(shard), name);
   }
 
-  mineFile(name: 'mine.json' | 'patches.parquet' | 'clusters.parquet' | 'features.safetensors'): string {
+  mineFile(
+    name:
+      | 'mine.json'
+      | 'patches.parquet'
+      | 'clusters.parquet'
+      | 'features.safetensors'
+      | 'elements.parquet'
+      | 'trends.parquet'
+      | 'trend-patches.parquet',
+  ): string {
     return join(this.path, 'mine', name);
   }
 

@@ -1,4 +1,5 @@
 // The columns of a run's tables (docs/reference/formats/run.md).
+import type { Shape } from '../metrics/course.js';
 import type { Row, Schema } from './tables.js';
 
 export const LISTS = ['top', 'bottom', 'random'] as const;
@@ -181,4 +182,87 @@ export const CLUSTER_SCHEMA: Schema = [
   ['auroc_high', 'DOUBLE'],
   ['evidence_own', 'INT32'],
   ['evidence_others', 'INT32'],
+];
+
+/** An element of all labels together, by how clear its course over them is. */
+export interface ElementRow extends Row {
+  /** from 0, the clearest first */
+  element: number;
+  /** ranked patches */
+  size: number;
+  median_typicality: number;
+  shape: Shape;
+  /** how much better its course fits than a constant, in standard errors */
+  clarity: number;
+  /** how often a constant has so clear a course by chance */
+  p: number;
+  /** the label where its course is highest */
+  peak: string;
+}
+
+export const ELEMENT_SCHEMA: Schema = [
+  ['element', 'INT32'],
+  ['size', 'INT32'],
+  ['median_typicality', 'DOUBLE'],
+  ['shape', 'STRING'],
+  ['clarity', 'DOUBLE'],
+  ['p', 'DOUBLE'],
+  ['peak', 'STRING'],
+];
+
+/** How common an element is in a label. */
+export interface TrendRow extends Row {
+  element: number;
+  label: string;
+  /** the label's number */
+  position: number;
+  /** looked at */
+  images: number;
+  /** of these, with the element */
+  fraction: number;
+  standard_error: number;
+}
+
+export const TREND_SCHEMA: Schema = [
+  ['element', 'INT32'],
+  ['label', 'STRING'],
+  ['position', 'DOUBLE'],
+  ['images', 'INT32'],
+  ['fraction', 'DOUBLE'],
+  ['standard_error', 'DOUBLE'],
+];
+
+/** A patch that matches an element, the best of its label first. */
+export interface TrendPatchRow extends Row {
+  element: number;
+  label: string;
+  /** from 1, in its element and label */
+  rank: number;
+  image: string;
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+  row: number;
+  column: number;
+  patch: number;
+  match: number;
+  /** 1 where it matches well enough to count, else 0 */
+  found: number;
+}
+
+export const TREND_PATCH_SCHEMA: Schema = [
+  ['element', 'INT32'],
+  ['label', 'STRING'],
+  ['rank', 'INT32'],
+  ['image', 'STRING'],
+  ['x', 'DOUBLE'],
+  ['y', 'DOUBLE'],
+  ['width', 'DOUBLE'],
+  ['height', 'DOUBLE'],
+  ['row', 'INT32'],
+  ['column', 'INT32'],
+  ['patch', 'INT32'],
+  ['match', 'DOUBLE'],
+  ['found', 'INT32'],
 ];

@@ -9,7 +9,7 @@ export const TILES_A_SHEET = SHEET_COLUMNS * SHEET_ROWS;
 /** Long side of a context image at most, px. */
 export const CONTEXT = 320;
 /** Bytes a tile may take: 12,000 tiles (10 labels x 1000 and their controls) and the data stay below 30 MB. */
-const TILE_BYTES = 2300;
+const TILE_BYTES = 2150;
 const SHEET_QUALITIES = [80, 70, 58, 45, 30, 15] as const;
 
 /** An image that is open but not decoded: upright, in sRGB, with its size in pixels. */

@@ -69,13 +69,13 @@ describeInChromium('the evaluation in Chromium', () => {
     page.on('pageerror', (error) => wrongs.push(`error: ${error.message}`));
     page.on('requestfailed', (request) => wrongs.push(`failed: ${request.url()}`));
     await page.goto(`${pathToFileURL(at(run, 'report/index.html')).href}${hash}`);
-    await page.waitForSelector('.row, .notice, .cards');
+    await page.waitForSelector('.row, .label-row, .notice, .cards');
     return { page, wrongs };
   };
 
   test('has a tab and an address; labels and elements are text', async () => {
     const { page, wrongs } = await open('run', '');
-    expect(await page.locator('[role=tab]').allTextContents()).toEqual([...LABELS, 'Evaluation']);
+    expect(await page.locator('[role=tab]').allTextContents()).toEqual(['Overview', ...LABELS, 'Evaluation']);
     expect(await page.locator('.gist').textContent()).toContain('average precision of the maps');
     await page.locator('.gist button').click();
     expect(new URL(page.url()).hash).toBe('#/evaluation');
@@ -92,7 +92,7 @@ describeInChromium('the evaluation in Chromium', () => {
       expect(text).toContain(word);
     expect(await page.locator('main i.ours').count()).toBe(3);
     expect(await page.locator('main table b, main table i:not([style])').count()).toBe(0);
-    await page.locator('[role=tab]').first().click();
+    await page.getByRole('tab', { name: LABELS[0] as string }).click();
     expect(await page.locator('main h2').textContent()).toBe('<b>one</b>');
     await page.goBack();
     expect(await page.locator('main h2').textContent()).toBe('Evaluation');
@@ -124,7 +124,7 @@ describeInChromium('the evaluation in Chromium', () => {
 
   test('without an evaluation nothing speaks of one', async () => {
     const { page, wrongs } = await open('plain', '#/evaluation');
-    expect(await page.locator('[role=tab]').allTextContents()).toEqual(LABELS);
+    expect(await page.locator('[role=tab]').allTextContents()).toEqual(['Overview', ...LABELS]);
     expect(await page.locator('.gist').count()).toBe(0);
     expect(await page.locator('main h2').textContent()).toBe('<b>one</b>');
     expect(wrongs).toEqual([]);

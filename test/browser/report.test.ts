@@ -19,6 +19,8 @@ describeInChromium('the report in Chromium', () => {
   let browser: Browser;
   let images: SyntheticImage[];
   const url = (run: string): string => pathToFileURL(join(folder, run, 'report/index.html')).href;
+  /** the first label's page */
+  const firstLabel = (run: string, label = HOSTILE[0] as string): string => `${url(run)}#${encodeURIComponent(label)}`;
 
   beforeAll(async () => {
     browser = await launchChromium();
@@ -90,9 +92,9 @@ describeInChromium('the report in Chromium', () => {
     }, selector);
 
   test('describes the run, and shows hostile names as text', async () => {
-    const { page, wrongs } = await open(url('run'));
+    const { page, wrongs } = await open(firstLabel('run'));
     expect(await page.title()).toBe('images · diffmine report');
-    expect(await page.locator('[role=tab]').allTextContents()).toEqual(HOSTILE);
+    expect(await page.locator('[role=tab]').allTextContents()).toEqual(['Overview', ...HOSTILE]);
     expect(await page.locator('main h2').textContent()).toBe(HOSTILE[0]);
     expect(await page.locator('#facts').textContent()).toContain('stable-diffusion-v1-5');
     await page.locator('.tile').first().click();
@@ -133,7 +135,7 @@ describeInChromium('the report in Chromium', () => {
   });
 
   test('tabs by click and by keyboard; one of them is a tab stop', async () => {
-    const { page, wrongs } = await open(url('run'));
+    const { page, wrongs } = await open(firstLabel('run'));
     await page.getByRole('tab', { name: 'a/b' }).click();
     await page.waitForFunction(() => document.querySelector('main h2')?.textContent === 'a/b');
     expect(await selected(page)).toBe('a/b');
@@ -145,7 +147,7 @@ describeInChromium('the report in Chromium', () => {
     await page.waitForFunction(() => document.querySelector('main h2')?.textContent === 'none');
     expect(await page.locator('main').textContent()).toContain('No patches of this label were mined.');
     await page.keyboard.press('ArrowRight');
-    expect(await selected(page)).toBe(HOSTILE[0]);
+    expect(await selected(page)).toBe('Overview');
     expect(await page.locator('[role=tab][tabindex="0"]').count()).toBe(1);
     await page.goBack();
     await page.waitForFunction(() => document.querySelector('main h2')?.textContent === 'none');
@@ -154,7 +156,7 @@ describeInChromium('the report in Chromium', () => {
   });
 
   test('clusters come by median typicality, with the first of their patches and a button for all', async () => {
-    const { page, wrongs } = await open(url('run'));
+    const { page, wrongs } = await open(firstLabel('run'));
     expect(await page.locator('main .sub').first().textContent()).toBe(
       '36 most typical patches from 6 images in 2 clusters · prompt “A photo of <script>alert(1)</script>.”',
     );
@@ -176,7 +178,7 @@ describeInChromium('the report in Chromium', () => {
   });
 
   test('the ranking has its controls: most typical, random, least typical; the first tile is the vivid square', async () => {
-    const { page, wrongs } = await open(url('run'));
+    const { page, wrongs } = await open(firstLabel('run'));
     await page.getByRole('button', { name: 'Ranking' }).click();
     expect(await page.locator('.row h3').allTextContents()).toEqual(['Most typical', 'Random', 'Least typical']);
     await page.waitForLoadState('networkidle');
@@ -250,7 +252,7 @@ describeInChromium('the report in Chromium', () => {
   });
 
   test('arrow keys turn the patches, also into the next cluster; Esc closes and gives the focus back', async () => {
-    const { page, wrongs } = await open(url('run'));
+    const { page, wrongs } = await open(firstLabel('run'));
     await page.locator('.tile').first().click();
     await page.waitForSelector('dialog[open]');
     const title = (): Promise<string | null> => page.locator('#dialog-title').textContent();
@@ -291,7 +293,7 @@ describeInChromium('the report in Chromium', () => {
     ['dark', true],
   ])('%s: no text or control of low contrast, no sideways scrolling at 390 and 1280 px', async (name, dark) => {
     for (const width of [390, 1280]) {
-      const { page, wrongs } = await open(url('run'), { width, height: 844, dark });
+      const { page, wrongs } = await open(firstLabel('run'), { width, height: 844, dark });
       const paper = await page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
       const [red] = (paper.match(/\d+/g) ?? []).map(Number);
       expect((red as number) < 60).toBe(dark);
@@ -323,7 +325,7 @@ describeInChromium('the report in Chromium', () => {
     await writeSyntheticRun(join(folder, 'many'), join(folder, 'images'), own, { labels, clusters: 2 });
     await writeReport({ run: join(folder, 'many') });
     for (const width of [390, 1280]) {
-      const { page, wrongs } = await open(url('many'), { width });
+      const { page, wrongs } = await open(firstLabel('many', labels[0]), { width });
       expect((await boxOf(page, '#bar')).height).toBeLessThan(150);
       expect(
         await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth),
@@ -345,7 +347,7 @@ describeInChromium('the report in Chromium', () => {
     await writeSyntheticRun(join(folder, 'bare'), dataset, few, { labels: ['one'], maps: false, clusters: 1 });
     rmSync(join(dataset, '1.png'));
     await writeReport({ run: join(folder, 'bare') });
-    const { page, wrongs } = await open(url('bare'));
+    const { page, wrongs } = await open(firstLabel('bare', 'one'));
     expect(await page.locator('.top .notice').textContent()).toContain('One image was not found');
     expect(await page.locator('.tile.gone').count()).toBeGreaterThan(0);
     await page.locator('.tile.gone').first().click();
@@ -366,9 +368,9 @@ describeInChromium('the report in Chromium', () => {
       scan: { against: 'a/b', untrained: true, samples: 1 },
     });
     await writeReport({ run: join(folder, 'control') });
-    const { page, wrongs } = await open(url('control'));
+    const { page, wrongs } = await open(firstLabel('control', labels[0]));
     expect(await page.title()).toBe('images (untrained control) · diffmine report');
-    expect(await page.locator('[role=tab]').allTextContents()).toEqual([labels[0], labels[2]]);
+    expect(await page.locator('[role=tab]').allTextContents()).toEqual(['Overview', labels[0], labels[2]]);
     expect(await page.locator('#notice').textContent()).toContain('Control run: the network has random weights');
     expect(await page.locator('#lede').textContent()).toContain('The lowest-typicality patches of each of 2 labels');
     await page.locator('.method summary').click();
@@ -401,7 +403,7 @@ describeInChromium('the report in Chromium', () => {
 
   test('a page without its data shows a message', async () => {
     rmSync(join(folder, 'bare/report/data/label-0.js'));
-    const { page } = await open(url('bare'));
+    const { page } = await open(firstLabel('bare', 'one'));
     await page.waitForSelector('main .notice');
     expect(await page.locator('main .notice').textContent()).toContain('data/label-0.js is missing');
   });

@@ -3,6 +3,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import sharp from 'sharp';
+import { fromFloat32, writeSafetensors } from '../../src/engine/index.js';
 import { MINE_FORMAT, type MineRecord } from '../../src/runs/mining.js';
 import { imageListColumns } from '../../src/runs/images.js';
 import { writeList } from '../../src/runs/list.js';
@@ -49,6 +50,10 @@ export interface SyntheticOptions {
   spread?: { count: number; effective: number };
   /** default: none were measured */
   confounds?: MineRecord['confounds'];
+  /** writes features, near each other within a label; default false */
+  features?: boolean;
+  /** as after --all-labels: every image has a map under every label, its own the strongest; default false */
+  allLabels?: boolean;
   /** which cluster a patch falls in; default by turns */
   clusterOf?: (patch: { image: string } & Box, index: number) => number;
 }
@@ -211,7 +216,7 @@ export async function writeSyntheticRun(
         batch: 8,
         dtype: 'fp32',
         device: 'cpu',
-        allLabels: false,
+        allLabels: options.allLabels ?? false,
         against: 'null',
         maps,
         shardSize,
@@ -240,7 +245,10 @@ export async function writeSyntheticRun(
       const below = Math.hypot(x - weak.x, y - weak.y) / spread;
       return 0.08 * Math.exp(-distance * distance) - 0.03 * Math.exp(-below * below) + 0.008 * (next() - 0.5);
     });
-    tensors.set(`${image.label}/${image.path}`, { shape, values });
+    for (const under of options.allLabels ? labels : [image.label]) {
+      const part = under === image.label ? 1 : 0.2;
+      tensors.set(`${under}/${image.path}`, { shape, values: values.map((value) => part * value) });
+    }
     const score = (box: Box): number => {
       let sum = 0;
       let cells = 0;
@@ -347,20 +355,28 @@ export async function writeSyntheticRun(
     );
     await writeTable(
       join(path, 'images.parquet'),
-      part.map(({ path: image, label, width, height }) => {
-        const values = tensors.get(`${label}/${image}`)?.values ?? new Float32Array();
-        const typicality = values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
-        const size = { source_width: width, source_height: height, width, height };
-        return { image, label, condition: label, ...size, typicality, samples };
-      }),
+      part.flatMap(({ path: image, label, width, height }) =>
+        (options.allLabels ? labels : [label]).map((condition) => {
+          const values = tensors.get(`${condition}/${image}`)?.values ?? new Float32Array();
+          const mean = values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
+          const typicality = options.allLabels ? (condition === label ? 0.01 : -0.002) : mean;
+          const size = { source_width: width, source_height: height, width, height };
+          return { image, label, condition, ...size, typicality, samples };
+        }),
+      ),
       IMAGE_SCHEMA,
     );
     if (!maps) continue;
     const own = new Map(
-      part.map(({ path: image, label }) => [
-        mapName(label, image),
-        tensors.get(`${label}/${image}`) as { shape: number[]; values: Float32Array },
-      ]),
+      part.flatMap(({ path: image, label: own }) =>
+        (options.allLabels ? labels : [own]).map(
+          (label) =>
+            [
+              mapName(label, image),
+              tensors.get(`${label}/${image}`) as { shape: number[]; values: Float32Array },
+            ] as const,
+        ),
+      ),
     );
     await writeFile(join(path, 'maps.safetensors'), safetensorsF16(own));
   }
@@ -382,6 +398,9 @@ export async function writeSyntheticRun(
       diverse: false,
       recenter: false,
       evidenceImages: 0,
+      trends: false,
+      elements: 'auto',
+      trendImages: 200,
       patch,
       device: 'cpu',
       batch: 8,
@@ -397,9 +416,22 @@ export async function writeSyntheticRun(
     })),
     images: images.length,
     confounds: options.confounds ?? null,
+    trends: null,
     notes: [],
   };
   await writeTable(join(folder, 'mine', 'patches.parquet'), rows, MINED_PATCH_SCHEMA);
   await writeTable(join(folder, 'mine', 'clusters.parquet'), clusterRows, CLUSTER_SCHEMA);
   await writeFile(join(folder, 'mine', 'mine.json'), JSON.stringify(mined));
+  if (!options.features) return;
+  const WIDTH = 8;
+  const features = labels.map((label, number) => {
+    const next = uniform(900 + number);
+    const count = rows.filter((row) => row.condition === label && row.list === rank).length;
+    const values = Float32Array.from(
+      { length: count * WIDTH },
+      (_, i) => next() + (i % WIDTH === number % WIDTH ? 3 : 0),
+    );
+    return [`features.${label}`, fromFloat32([count, WIDTH], values)] as const;
+  });
+  writeSafetensors(join(folder, 'mine', 'features.safetensors'), Object.fromEntries(features));
 }

@@ -165,6 +165,7 @@ test('mine names the list that it clustered, and claims no time for what was the
     reused: false,
     clusters: 32,
     reusedFeatures: 0,
+    trends: null,
     notes: [],
   };
   expect(mineText(summary)).toContain('Clustered 20 lowest-typicality patches of 1 label, from 4 images, in 3 s: /run');

@@ -1,6 +1,7 @@
 // mine: ranks the patches of a scanned run and clusters the best of each label.
 import { optionsOf } from '../../options/option.js';
 import { MINE, type MineSummary } from '../../stages/mine/options.js';
+import { SHAPES } from '../../metrics/course.js';
 import { patchesOf } from '../../runs/contrast.js';
 import { concentration, type Dropped } from '../../runs/mining.js';
 import { count } from '../../web/html.js';
@@ -29,6 +30,7 @@ export function mineText(summary: MineSummary): string {
     table(['label', 'patches', 'clusters', 'inertia'], rows, [1, 2, 3]),
     ...droppedText(summary.conditions.map(({ dropped }) => dropped)),
     ...warnings,
+    ...(summary.trends ? [trendsText(summary.trends)] : []),
     ...(summary.clusters === 'auto'
       ? ['Clusters: one per 25 patches, at most 32. Set their number with --clusters.']
       : []),
@@ -37,6 +39,11 @@ export function mineText(summary: MineSummary): string {
       : []),
     done,
   ].join('\n');
+}
+
+function trendsText(trends: NonNullable<MineSummary['trends']>): string {
+  const total = Object.values(trends).reduce((sum, one) => sum + one, 0);
+  return `Trends: ${count(total, 'element')} of all labels: ${SHAPES.map((shape) => `${trends[shape]} ${shape}`).join(', ')}.`;
 }
 
 function droppedText(dropped: readonly Dropped[]): string[] {

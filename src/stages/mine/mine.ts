@@ -19,7 +19,7 @@ import { cluster } from '../../pipeline/cluster.js';
 import { evidence, HeldOut, windowsOf } from './evidence.js';
 import { CANDIDATES, diversify } from './diverse.js';
 import { features, keyOf, unknownImages, type FeatureContext } from './features.js';
-import { effectiveCount, grouping } from './groups.js';
+import { effectiveCount, grouping, type GroupOf } from './groups.js';
 import { knownFeatures, type KnownFeatures } from './known.js';
 import { filesOf, openReplay, openRunDataset, openRunModel } from './open.js';
 import { given } from '../../options/check.js';
@@ -28,6 +28,7 @@ import { candidatesFromMaps } from './patches.js';
 import { recenter } from './recenter.js';
 import { MOST_RANKED, select } from './select.js';
 import { clustersFor, settings } from './settings.js';
+import { labelsInOrder, trends } from './trends.js';
 import { recordOf, write, type Found, type Mined } from './write.js';
 import { readMine, type MineRecord, type MineSettings } from '../../runs/mining.js';
 import { withLocalRun } from '../../runs/store/copy.js';
@@ -56,6 +57,7 @@ async function mineFolder({ run: runPath, ...asked }: MineOptions, hooks: Hooks<
   const { manifest } = run;
   const wanted: MineSettings = { ...settings(options), patch: options.patch ?? manifest.options.patch };
   await checkRun(run, runPath, wanted);
+  if (wanted.trends) labelsInOrder(manifest.conditions);
   if (manifest.options.race && wanted.rank === 'bottom')
     throw new DiffmineError(
       'RUN_INVALID',
@@ -73,6 +75,7 @@ async function mineFolder({ run: runPath, ...asked }: MineOptions, hooks: Hooks<
     rank: wanted.rank,
     conditions: record.conditions,
     images: record.images,
+    trends: record.trends,
     clusters: wanted.clusters,
     reusedFeatures,
     seconds: (performance.now() - begun) / 1000,
@@ -155,7 +158,11 @@ interface Ranked {
   notes: string[];
   confounds: Confounds | null;
   sizes: SizeOptions;
+  /** all images of the run */
+  images: ImageList;
+  /** those that are ranked */
   files: ImageList;
+  groupOf: GroupOf;
   heldOut: HeldOut;
   conditions: { condition: string; candidates: Record<ListName, PatchRow[]>; facts: Mined['facts'] }[];
 }
@@ -215,6 +222,8 @@ async function rankAll(
     notes,
     confounds: images.countByLabel().size > 1 ? await confoundsOf(images, MEASURED) : null,
     sizes,
+    images,
+    groupOf,
     files: await filesOf(run, images, featured, hooks),
     heldOut: HeldOut.choose(images, recorded.evidenceImages, run.manifest.options.seed, groupOf),
     conditions,
@@ -230,8 +239,8 @@ interface ClusterContext extends Ranked {
   known: KnownFeatures;
 }
 
-async function clusterAll(
-  {
+async function clusterAll(context: ClusterContext, hooks: Hooks<MineEvent>): Promise<Found> {
+  const {
     engine,
     model,
     manifest,
@@ -244,9 +253,7 @@ async function clusterAll(
     known,
     notes,
     confounds,
-  }: ClusterContext,
-  hooks: Hooks<MineEvent>,
-): Promise<Found> {
+  } = context;
   const { signal } = hooks;
   const call = { signal };
   await engine.loadModel(model.source, {
@@ -256,7 +263,13 @@ async function clusterAll(
   const { prompt, seed } = manifest.options;
   const { rank, top } = recorded;
   const names = manifest.conditions.map((label) => (prompt === null ? label : fillPrompt(prompt, label)));
-  const conditions = await prepareConditions(engine, model, names, call);
+  // with trends the last is the null condition
+  const conditions = await prepareConditions(
+    engine,
+    model,
+    recorded.trends ? [...names, manifest.options.nullPrompt] : names,
+    call,
+  );
   const tests = ranked.map(({ condition }) => heldOut.of(condition));
   const tested = tests.map((test) => new Set([...(test?.own ?? []), ...(test?.others ?? [])].map(imageKey)));
   // an image that is tested and has ranked patches needs one forward pass, as long as memory holds its windows
@@ -271,12 +284,20 @@ async function clusterAll(
     images: ranked.reduce((sum, { candidates }) => sum + new Set(candidates[rank].map(keyOf)).size, 0),
     reusedFeatures: 0,
     confounds,
+    trends: null,
     notes: [...notes, ...(short === undefined ? [] : [short])],
   };
   const each = `${count(recorded.ensemble, 'forward pass', 'forward passes')} each`;
   if (work > 0) hooks.onLog?.(`Features: ${count(work, 'image')}, ${each} through part of the UNet.`);
   const started = performance.now();
   let images = 0;
+  const dift = {
+    timestep: recorded.diftT,
+    upBlock: recorded.upBlock,
+    ensemble: recorded.ensemble,
+    seed,
+    batch: recorded.batch,
+  };
   for (const [index, { condition, candidates, facts }] of ranked.entries()) {
     const context: FeatureContext = {
       engine,
@@ -286,13 +307,7 @@ async function clusterAll(
       replay,
       ...call,
       sizes,
-      dift: {
-        timestep: recorded.diftT,
-        upBlock: recorded.upBlock,
-        ensemble: recorded.ensemble,
-        seed,
-        batch: recorded.batch,
-      },
+      dift,
       onImage: () => {
         images += 1;
         const rate = images / ((performance.now() - started) / 1000);
@@ -348,6 +363,19 @@ async function clusterAll(
       clusters: made,
       inertia: clustering.inertia,
     });
+  }
+  if (recorded.trends) {
+    // of the diverse lists as well, which have more of the rare elements
+    const patches = found.mined.flatMap(({ lists }) => [...lists[recorded.rank], ...lists.diverse]);
+    const { images: all, groupOf } = context;
+    const labels = labelsInOrder(manifest.conditions);
+    const nullCondition = { engine, conditions, condition: ranked.length, files, replay, ...call, sizes, dift };
+    found.trends = await trends(
+      patches,
+      { ...recorded, seed },
+      { ...nullCondition, images: all, labels, groupOf },
+      hooks,
+    );
   }
   return found;
 }

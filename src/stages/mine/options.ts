@@ -5,6 +5,7 @@ import { option, optionsOf } from '../../options/option.js';
 import { MINING } from '../../options/scoring.js';
 import { DEVICE, MOVED_DATASET, RUN_BATCH } from '../../options/shared.js';
 import type { MinedCondition, MineSettings } from '../../runs/mining.js';
+import type { Shape } from '../../metrics/course.js';
 import type { ListName } from '../../runs/schema.js';
 
 export type { MinedCondition, MineSettings };
@@ -58,6 +59,8 @@ export type MineEvent =
   | { type: 'rank'; condition: string; patches: number }
   /** images whose features were computed */
   | { type: 'features'; done: number; total: number; rate: number; secondsLeft: number }
+  /** images whose features were computed for trends */
+  | { type: 'trends'; done: number; total: number }
   | { type: 'cluster'; condition: string; done: number; total: number; clusters: number; inertia: number };
 
 export interface MineSummary {
@@ -67,6 +70,8 @@ export interface MineSummary {
   conditions: MinedCondition[];
   /** that the clustered patches come from */
   images: number;
+  /** elements of all labels by their course; null without `trends` */
+  trends: Record<Shape, number> | null;
   /** as asked for: 'auto' chose them by the number of patches */
   clusters: number | 'auto';
   /** patches whose features an earlier mining had computed */

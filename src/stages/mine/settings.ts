@@ -14,6 +14,8 @@ export function settings(options: Omit<MineOptions, 'run'>): Omit<MineSettings, 
       `\`diverse\` ranks the top list again, but \`rank\` is ${asked.rank}.`,
       'Leave one of them out.',
     );
+  const idle = (['elements', 'trendImages'] as const).find((name) => options[name] !== undefined);
+  if (idle !== undefined && !asked.trends) throw new DiffmineError('INVALID_ARGUMENT', `\`${idle}\` needs \`trends\`.`);
   if (maxPerGroup !== null && groupBy === null)
     throw new DiffmineError(
       'INVALID_ARGUMENT',

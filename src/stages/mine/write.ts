@@ -9,13 +9,18 @@ import { MINE_FORMAT, type MinedCondition, type MineRecord } from '../../runs/mi
 import type { Run } from '../../runs/run.js';
 import {
   CLUSTER_SCHEMA,
+  ELEMENT_SCHEMA,
   MINED_LISTS,
   MINED_PATCH_SCHEMA,
+  TREND_PATCH_SCHEMA,
+  TREND_SCHEMA,
   type ClusterRow,
   type MinedListName,
   type MinedPatchRow,
   type PatchRow,
 } from '../../runs/schema.js';
+import { SHAPES, type Shape } from '../../metrics/course.js';
+import type { Trends } from './trends.js';
 import type { Evidence } from './evidence.js';
 import { writeTable } from '../../runs/tables.js';
 
@@ -39,13 +44,14 @@ export interface Found {
   /** patches whose features an earlier mining had computed */
   reusedFeatures: number;
   confounds: Confounds | null;
+  trends: Trends | null;
   notes: string[];
 }
 
 export function recordOf(
   run: Run,
   recorded: MineRecord['options'],
-  { mined, images, confounds, notes }: Found,
+  { mined, images, confounds, trends, notes }: Found,
 ): MineRecord {
   return {
     format: MINE_FORMAT,
@@ -60,6 +66,7 @@ export function recordOf(
     })),
     images,
     confounds,
+    trends: trends && shapesOf(trends),
     notes,
   };
 }
@@ -97,8 +104,19 @@ export async function write(folder: string, run: Run, recorded: MineRecord['opti
   }
   await writeTable(join(folder, 'patches.parquet'), patches, MINED_PATCH_SCHEMA);
   await writeTable(join(folder, 'clusters.parquet'), clusters, CLUSTER_SCHEMA);
+  if (found.trends) {
+    await writeTable(join(folder, 'elements.parquet'), found.trends.elements, ELEMENT_SCHEMA);
+    await writeTable(join(folder, 'trends.parquet'), found.trends.curves, TREND_SCHEMA);
+    await writeTable(join(folder, 'trend-patches.parquet'), found.trends.patches, TREND_PATCH_SCHEMA);
+  }
   writeSafetensors(join(folder, 'features.safetensors'), tensors);
   await writeFile(join(folder, 'mine.json'), `${JSON.stringify(recordOf(run, recorded, found), null, 1)}\n`);
+}
+
+function shapesOf({ elements }: Trends): Record<Shape, number> {
+  return Object.fromEntries(
+    SHAPES.map((shape) => [shape, elements.filter((one) => one.shape === shape).length]),
+  ) as Record<Shape, number>;
 }
 
 function evidenceRow(

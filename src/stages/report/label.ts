@@ -33,6 +33,8 @@ export interface DrawContext {
   shardOf: ReadonlyMap<string, number>;
   /** the quality sprite sheets have come down to, to keep within their budget */
   quality: number;
+  /** of images that were read, in source pixels; grows */
+  sizes: Map<string, [width: number, height: number]>;
   /** images that could not be read, with the reason; grows */
   missing: Map<string, string>;
   signal?: AbortSignal | undefined;
@@ -135,11 +137,12 @@ async function drawImage(
   map: TypicalityMap | undefined,
   scale: number,
   index: number,
-  { run, folder, numberOf }: DrawContext,
+  { run, folder, numberOf, sizes }: DrawContext,
 ): Promise<ImageData> {
   const number = numberOf.get(patch.image) as number;
   if (!image) return [number, patch.image, patch.label, 0, 0, 0];
   const { sourceWidth, sourceHeight } = image;
+  sizes.set(patch.image, [sourceWidth, sourceHeight]);
   const name = `images/${number}.webp`;
   if (!folder.has(name)) await folder.write('images', name, await encodeContext(image));
   if (!map || !(scale > 0)) return [number, patch.image, patch.label, sourceWidth, sourceHeight, 1];

@@ -10,6 +10,14 @@ export const REPORT = optionsOf('report', {
     group: 'Output',
     description: 'Patches to show of each list that was not clustered',
   }),
+  mapPatches: option(fields.whole(0, 65_000).default(20_000), {
+    group: 'Output',
+    description: 'Patches on the map, at most; 0 leaves it out',
+  }),
+  imagePages: option(fields.whole(0, 100_000).default(100), {
+    group: 'Output',
+    description: 'With a scan of `allLabels`: images per label that are shown with the map of every label',
+  }),
   title: option(fields.text().optional(), {
     group: 'Output',
     description: "The report's heading",

@@ -4,11 +4,15 @@
 //   report/data/run.js, label-N.js         its data as classic scripts; a label's is loaded when its tab is opened
 //   report/sprites/N-S.webp                patches, up to 120 to a sheet
 //   report/data/evaluation.js, maps/evaluation.webp   the run's evaluation, where it has one
+//   report/data/map.js, leaflet.js         the map of patches, loaded when it is opened
+//   report/data/trends.js, sprites/t-S.webp   trends, where the run has them
+//   report/maps/all-I.webp                 its typicality under every label side by side (--all-labels); loaded on its page
 //   report/images/I.webp                 image number I of the run's list, for context; loaded on click
 //   report/maps/N-I.webp                   its typicality under label N, laid over it; loaded on click
 //
 // Names are numbers only: labels and file names come from the user.
 import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { basename, join } from 'node:path';
 import type { z } from 'zod';
 import { fillPrompt } from '../../data/index.js';
@@ -40,6 +44,10 @@ import { ReportFolder, type ReportBytes } from '../../web/folder.js';
 import { legend } from '../../web/heatmap.js';
 import { drawLabel, type DrawContext } from './label.js';
 import { layOut, type LabelView } from './layout.js';
+import { mapScript, NO_MAP } from './map.js';
+import { overviewOf } from './overview.js';
+import { drawStrips } from './strips.js';
+import { trendsScript } from './trends.js';
 import { SHEET_COLUMNS, SHEET_ROWS, TILE } from '../../web/sprites.js';
 import { scriptOf } from '../../web/script.js';
 import type { Hooks, Progress } from '../../util/hooks.js';
@@ -63,14 +71,22 @@ export interface ReportSummary {
   bytes: ReportBytes;
 }
 
+const require = createRequire(import.meta.url);
 const PAGE = join(import.meta.dirname, 'page');
 const LOOK = join(import.meta.dirname, '..', '..', 'web', 'look.css');
 const PAGE_FILES = [
   'index.html',
   'page.css',
   'evaluation.css',
+  'explore.css',
   'tools.js',
+  'tiles.js',
+  'basket.js',
   'patch.js',
+  'overview.js',
+  'map.js',
+  'trends.js',
+  'image.js',
   'foot.js',
   'pilot.js',
   'confounds.js',
@@ -78,6 +94,8 @@ const PAGE_FILES = [
   'page.js',
 ] as const;
 const SKIPPED_SHOWN = 500;
+/** Patches of a cluster in the overview. */
+const OVERVIEW_TILES = 4;
 const LEGEND_STOPS = 41;
 
 /**
@@ -159,6 +177,7 @@ async function fill(
     numberOf: new Map([...places].map(([key, place]) => [(JSON.parse(key) as [string, string])[1], place])),
     shardOf: new Map([...places].map(([key, place]) => [key, Math.floor(place / manifest.options.shardSize)])),
     quality: 0,
+    sizes: new Map(),
     missing: new Map(),
     signal: hooks.signal,
     onImage: () => hooks.onProgress?.({ type: 'report', done: ++done, total }),
@@ -166,6 +185,13 @@ async function fill(
   let maps = 0;
   for (const [index, view] of views.entries()) maps += await drawLabel(view, index, promptOf(run, view.label), context);
 
+  const overview = await overviewOf(run, views, context.shardOf);
+  const strips = await drawStrips(run, views, options.imagePages, context);
+  await folder.write('page', 'data/trends.js', await trendsScript(run, context));
+  const map = await mapScript(run, mined, views, context, options.mapPatches);
+  await folder.write('page', 'data/map.js', map);
+  for (const name of ['leaflet.js', 'leaflet.css'])
+    await folder.write('page', name, await readFile(require.resolve(`leaflet/dist/${name}`)));
   const missing = [...context.missing]
     .map(([image, reason]) => ({ image, reason }))
     .sort((a, b) => (a.image < b.image ? -1 : 1));
@@ -175,7 +201,12 @@ async function fill(
   await folder.write(
     'page',
     'data/run.js',
-    scriptOf('diffmine.run', runData(run, mined, race, views, skipped, missing, maps, options.title)),
+    scriptOf('diffmine.run', {
+      ...runData(run, mined, race, views, skipped, missing, maps, options.title),
+      overview,
+      strips,
+      map: !map.startsWith(NO_MAP),
+    }),
   );
   return {
     path: '',
@@ -255,6 +286,12 @@ function runData(
       return {
         label: view.label,
         ...amounts,
+        best: view.clusters.map(({ number, median, size, members }) => ({
+          number,
+          median: Number(median.toPrecision(6)),
+          size,
+          tiles: members.slice(0, OVERVIEW_TILES),
+        })),
         made: amountsOf(amounts, rank, untrained),
         warning: found ? concentration(found) : null,
       };
@@ -262,6 +299,7 @@ function runData(
     skipped: { count: skipped.length, shown: skipped.slice(0, SKIPPED_SHOWN) },
     missing: { count: missing.length, shown: missing.slice(0, SKIPPED_SHOWN) },
     maps: { kept: manifest.options.maps, shown: maps },
+    root: basename(manifest.dataset.path),
     sheet: { columns: SHEET_COLUMNS, rows: SHEET_ROWS, tile: TILE },
     legend: legend(LEGEND_STOPS),
   };

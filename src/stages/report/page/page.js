@@ -1,4 +1,4 @@
-// The report's page. Data comes through two calls that its data files make: diffmine.run(run) and diffmine.label(index, label).
+// The report's page. Data comes through calls that its data files make: diffmine.run(run), diffmine.label(index, label), diffmine.map(map), diffmine.trends(trends).
 /* global document, window, location, history, matchMedia, getComputedStyle, ResizeObserver, diffmine */
 'use strict';
 
@@ -11,7 +11,8 @@
   /** what is on show: label (index), view ('clusters' or 'ranking'), group and rank of the open patch */
   let state = {};
   let groups = []; // of the view on show: { key, title, tiles, grid, expanded, ... }
-  const dialog = diffmine.patch({
+  /** what the parts of the page share */
+  const page = {
     get run() {
       return run;
     },
@@ -24,13 +25,27 @@
     go,
     leave,
     paintTile,
-  });
+    viewFor: (index) => viewFor(index),
+    tiles: null,
+    basket: null,
+    /** called when the basket changes */
+    onBasket: null,
+    /** of patch number `i` of the map */
+    addressOf: (i) => {
+      const { label, rank } = diffmine.patches;
+      return { label: label[i], view: 'ranking', group: run.mine.rank, rank: rank[i] };
+    },
+  };
+  const dialog = diffmine.patch(page);
+  /** called when the page on show is left */
+  let leaving = null;
 
   // ---------------------------------------------------------------------------------------------- addresses
-  // #/evaluation, #label, #label/ranking, #label/3 (cluster), #label/3/17 (its patch of rank 17), #label/top/17
+  // #/overview, #/map, #/trends, #/image/12, #/evaluation, #label, #label/ranking, #label/3 (cluster), #label/3/17 (its patch of rank 17), #label/top/17
 
-  function address({ label, view, group, rank }) {
-    if (label === 'evaluation') return '#/evaluation';
+  function address({ label, view, group, rank, image }) {
+    if (label === 'image') return `#/image/${image}`;
+    if (typeof label === 'string') return `#/${label}`;
     const parts = [run.labels[label].label];
     if (group) parts.push(group);
     else if (view === 'ranking') parts.push('ranking');
@@ -39,7 +54,10 @@
   }
 
   function parse(hash) {
-    if (hash === '#/evaluation' && diffmine.evaluation) return { label: 'evaluation' };
+    const special = /^#\/(\w+)(?:\/(\d+))?$/.exec(hash);
+    if (special?.[1] === 'image' && special[2] && run.map) return { label: 'image', image: Number(special[2]) };
+    if (special && pages().some(([id]) => id === special[1])) return { label: special[1] };
+    if (hash.length < 2) return { label: 'overview' };
     let parts;
     try {
       parts = hash.replace(/^#/, '').split('/').map(decodeURIComponent);
@@ -54,6 +72,14 @@
     const view = !clusters || parts[1] === 'ranking' || isList ? 'ranking' : 'clusters';
     return { label, view, group, rank: group && /^\d+$/.test(parts[2] ?? '') ? Number(parts[2]) : null };
   }
+
+  /** The pages beside the labels, before and after their tabs. */
+  const pages = () => [
+    ['overview', 'Overview'],
+    ...(run.map ? [['map', 'Map']] : []),
+    ...(diffmine.courses ? [['trends', 'Trends']] : []),
+    ...(diffmine.evaluation ? [['evaluation', 'Evaluation']] : []),
+  ];
 
   /** Goes to an address; `quietly` without a step in the history. */
   function go(next, quietly) {
@@ -146,13 +172,14 @@
         },
         name,
       );
+    const special = pages().map(([id, name]) => tab(id, ' apart', name, () => go({ label: id })));
     $('tabs').replaceChildren(
+      ...special.filter(({ id }) => id !== 'tab-evaluation'),
       ...run.labels.map(({ label, patches }, index) =>
         tab(index, patches ? '' : ' empty', label, () => go({ label: index, view: viewFor(index) })),
       ),
     );
-    if (diffmine.evaluation)
-      $('tabs').append(tab('evaluation', ' apart', 'Evaluation', () => go({ label: 'evaluation' })));
+    $('tabs').append(...special.filter(({ id }) => id === 'tab-evaluation'));
     $('tabs').addEventListener('keydown', (event) => {
       const seen = [...$('tabs').children].filter((tab) => !tab.hidden);
       const at = seen.indexOf(document.activeElement);
@@ -187,7 +214,7 @@
   /** One tab can be reached with the Tab key: the selected one, or the first that the filter leaves. */
   function rove() {
     const tabs = [...$('tabs').children];
-    const selected = $(`tab-${state.label}`);
+    const selected = $(`tab-${state.label === 'image' ? 'map' : state.label}`);
     const stop = selected && !selected.hidden ? selected : tabs.find((tab) => !tab.hidden);
     tabs.forEach((tab) => {
       tab.tabIndex = tab === stop ? 0 : -1;
@@ -203,10 +230,12 @@
   function show(next) {
     const old = state;
     state = next;
-    const entering = old.label !== next.label;
+    const entering = old.label !== next.label || old.image !== next.image;
     if (entering) {
+      leaving?.();
+      leaving = null;
       rove();
-      const tab = $(`tab-${next.label}`);
+      const tab = $(`tab-${next.label === 'image' ? 'map' : next.label}`);
       $('panel').setAttribute('aria-labelledby', tab.id);
       const { offsetLeft, offsetTop, offsetWidth, offsetHeight, offsetParent } = tab;
       const strip = $('tabs');
@@ -216,10 +245,13 @@
           top: offsetTop - strip.offsetTop - (strip.clientHeight - offsetHeight) / 2,
         });
     }
-    if (next.label === 'evaluation') {
+    if (typeof next.label === 'string') {
       dialog.close();
       groups = [];
-      if (entering) $('panel').replaceChildren(...diffmine.evaluation.elements());
+      if (!entering) return;
+      showPage(next);
+      if (old.label !== undefined && $('panel').getBoundingClientRect().top < 0)
+        window.scrollTo({ top: $('bar').offsetTop });
       return;
     }
     const data = labels.get(next.label);
@@ -242,25 +274,61 @@
     }
   }
 
-  function load(index) {
-    const script = document.createElement('script');
-    script.src = `data/label-${index}.js`;
-    script.onload = () => {
-      script.remove();
-      if (state.label === index) show(state);
+  /** One of the pages beside the labels. */
+  function showPage(next) {
+    const make = {
+      overview: () => diffmine.overview(page),
+      trends: () => diffmine.courses(page),
+      evaluation: () => diffmine.evaluation.elements(),
+      image: () => diffmine.image(page, diffmine.patches, next.image),
+    }[next.label];
+    const needed = { map: ['leaflet.js', 'data/map.js'], image: ['data/map.js'] }[next.label] ?? [];
+    const missing = needed.filter((file) => !scripts.has(file));
+    if (missing.length > 0) {
+      $('panel').replaceChildren(h('p', { class: 'sub' }, 'Loading…'));
+      const [file] = missing;
+      script(
+        file,
+        () => state === next && showPage(next),
+        () => state === next,
+      );
+      return;
+    }
+    if (next.label !== 'map') {
+      $('panel').replaceChildren(...make());
+      return;
+    }
+    const { elements, shown, left } = diffmine.mapPage(page);
+    $('panel').replaceChildren(...elements.filter(Boolean));
+    shown();
+    leaving = left;
+  }
+
+  const scripts = new Set();
+  /** Loads a script of the report; where it is missing, says so if `asked()`. */
+  function script(file, loaded, asked) {
+    const element = document.createElement('script');
+    element.src = file;
+    element.onload = () => {
+      element.remove();
+      scripts.add(file);
+      loaded();
     };
-    script.onerror = () => {
-      if (state.label === index) {
+    element.onerror = () => {
+      if (asked())
         $('panel').replaceChildren(
-          h(
-            'p',
-            { class: 'notice' },
-            `data/label-${index}.js is missing. Copy the whole report folder, not only index.html.`,
-          ),
+          h('p', { class: 'notice' }, `${file} is missing. Copy the whole report folder, not only index.html.`),
         );
-      }
     };
-    document.head.append(script);
+    document.head.append(element);
+  }
+
+  function load(index) {
+    script(
+      `data/label-${index}.js`,
+      () => state.label === index && show(state),
+      () => state.label === index,
+    );
   }
 
   function showLabel(data) {
@@ -303,7 +371,7 @@
 
   function clusterGroups(data) {
     const most = Math.max(...data.clusters.map(({ median }) => Math.abs(median)), Number.MIN_VALUE);
-    return data.clusters.map((cluster) => ({
+    return data.clusters.map((cluster, place) => ({
       key: String(cluster.number),
       title: `Cluster ${cluster.number}`,
       place: `cluster ${cluster.number}`,
@@ -314,6 +382,7 @@
         h('p', null, 'median typicality ', h('span', { class: 'value' }, signed(cluster.median))),
         meter(cluster.median / most),
         ...evidenceOf(cluster),
+        diffmine.profile(run, state.label, place),
       ],
     }));
   }
@@ -391,7 +460,7 @@
     group.row = h(
       'section',
       { class: 'row', 'aria-label': group.title },
-      h('div', { class: 'about' }, h('h3', null, group.title), ...group.about, group.more),
+      h('div', { class: 'about' }, h('h3', null, group.title), ...group.about.filter(Boolean), group.more),
       group.grid,
     );
     return group.row;
@@ -451,14 +520,12 @@
       element.classList.add('gone');
       return;
     }
-    const { columns: across, rows: most } = run.sheet;
-    const sheet = Math.floor(tile / (across * most));
-    const place = tile % (across * most);
-    const down = Math.min(most, Math.ceil((data.patches.rank.length - sheet * across * most) / across));
-    const percent = (index, n) => (n > 1 ? (100 * index) / (n - 1) : 0);
-    element.style.backgroundImage = `url("sprites/${state.label}-${sheet}.webp")`;
-    element.style.backgroundSize = `${across * 100}% ${down * 100}%`;
-    element.style.backgroundPosition = `${percent(place % across, across)}% ${percent(Math.floor(place / across), down)}%`;
+    page.tiles.paint(
+      element,
+      run.labels.findIndex(({ label }) => label === data.label),
+      tile,
+      data.patches.rank.length,
+    );
   }
 
   /** Arrow keys among tiles: along the row, and from row to row. */
@@ -508,6 +575,8 @@
   Object.assign(diffmine, {
     run(data) {
       run = data;
+      page.tiles = diffmine.tiles(run.sheet);
+      page.basket = diffmine.basket(run.fingerprint, run.root, () => page.onBasket?.());
       if (run.labels.length === 0) {
         $('panel').replaceChildren(h('p', { class: 'notice' }, 'This run has no labels.'));
         return;

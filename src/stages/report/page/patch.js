@@ -73,7 +73,7 @@ diffmine.patch = (page) => {
         'div',
         { class: 'body' },
         stage(data, tile, { number, file, label, width, height, has }),
-        facts(data, tile, { file, label, width, height }),
+        facts(data, tile, { number, file, label, width, height }),
       ),
     );
     if (!dialog.open) dialog.showModal();
@@ -182,7 +182,7 @@ diffmine.patch = (page) => {
     );
   }
 
-  function facts(data, tile, { file, label, width, height }) {
+  function facts(data, tile, { number, file, label, width, height }) {
     const { patches } = data;
     const list = patches.list[tile];
     const error = patches.error[tile];
@@ -237,6 +237,7 @@ diffmine.patch = (page) => {
         { class: 'detail' },
         ...rows.map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value))),
       ),
+      actions(data, tile, number),
       h(
         'p',
         { class: 'keys' },
@@ -249,6 +250,62 @@ diffmine.patch = (page) => {
         h('kbd', null, 'Esc'),
         ' close',
       ),
+    );
+  }
+
+  /** What can be done with the patch: put it in the basket, look at its image. */
+  function actions(data, tile, number) {
+    const { basket, run, go } = page;
+    const at = run.labels.findIndex(({ label }) => label === data.label);
+    const id = `${at}/${tile}`;
+    const { patches } = data;
+    const [, image, label, imageWidth, imageHeight] = data.images[patches.image[tile]];
+    const item = {
+      id,
+      at,
+      tile,
+      number,
+      image,
+      label,
+      condition: data.label,
+      list: patches.list[tile],
+      rank: patches.rank[tile],
+      cluster: patches.cluster[tile],
+      x: patches.x[tile],
+      y: patches.y[tile],
+      width: patches.width[tile],
+      height: patches.height[tile],
+      typicality: patches.typicality[tile],
+      standard_error: patches.error[tile],
+      imageWidth,
+      imageHeight,
+    };
+    const name = () => (basket.has(id) ? 'Remove from basket' : 'Add to basket');
+    const keep = h(
+      'button',
+      {
+        type: 'button',
+        class: 'plain',
+        id: 'dialog-keep',
+        onclick: () => {
+          if (basket.has(id)) basket.remove(id);
+          else basket.add(item);
+          keep.textContent = name();
+        },
+      },
+      name(),
+    );
+    return h(
+      'div',
+      { class: 'actions' },
+      keep,
+      run.map
+        ? h(
+            'button',
+            { type: 'button', class: 'plain', onclick: () => go({ label: 'image', image: number }) },
+            'Image page',
+          )
+        : null,
     );
   }
 

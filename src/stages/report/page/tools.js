@@ -31,6 +31,14 @@
     return svg;
   }
 
+  /** An element of a drawing. */
+  function svg(tag, attributes, ...children) {
+    const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
+    element.append(...children);
+    return element;
+  }
+
   /** [{ lead, text }]: paragraphs, some with a bold word in front. */
   const paragraphs = (list) =>
     list.map(({ lead, text }) => h('p', null, lead ? h('strong', null, lead) : null, lead ? ' ' : null, text));
@@ -53,5 +61,5 @@
   const signed = (value, like) => (value < 0 ? '−' : '+') + plain(value, like);
   const tenths = (value) => String(Math.round(value * 10) / 10);
 
-  globalThis.diffmine = { tools: { LISTS, $, h, icon, paragraphs, clip, count, plain, signed, tenths } };
+  globalThis.diffmine = { tools: { LISTS, $, h, svg, icon, paragraphs, clip, count, plain, signed, tenths } };
 })();

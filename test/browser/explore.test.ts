@@ -1,0 +1,288 @@
+// Exploring a report in a real browser, opened from disk: overview, map (pan, zoom, lasso, filters, similar patches, basket, keyboard), trends, image pages.
+/// <reference lib="dom" />
+/// <reference lib="dom.iterable" />
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type { Browser, Download, Page } from 'playwright-core';
+import {
+  ELEMENT_SCHEMA,
+  TREND_PATCH_SCHEMA,
+  TREND_SCHEMA,
+  type ElementRow,
+  type TrendPatchRow,
+  type TrendRow,
+} from '../../src/runs/schema.js';
+import { writeTable } from '../../src/runs/tables.js';
+import { writeReport } from '../../src/stages/report/report.js';
+import { describeInChromium, launchChromium } from '../helpers/chromium.js';
+import { temporaryFolder } from '../helpers/folders.js';
+import { drawImages, writeSyntheticRun, type SyntheticImage } from '../helpers/synthetic-run.js';
+
+const LABELS = ['1900s', '1910s', '1920s'];
+
+describeInChromium('exploring a report in Chromium', () => {
+  const folder = temporaryFolder();
+  let browser: Browser;
+  let images: SyntheticImage[];
+  const run = join(folder, 'run');
+
+  beforeAll(async () => {
+    browser = await launchChromium();
+    const dataset = join(folder, 'images');
+    images = await drawImages(dataset, LABELS, (label) => [0, 1, 2, 3].map((n) => `${label}/${n}, "x".png`));
+    await writeSyntheticRun(run, dataset, images, { labels: LABELS, clusters: 3, features: true, allLabels: true });
+    await writeTrends();
+    await writeReport({ run });
+  });
+  afterAll(async () => browser?.close());
+
+  /** One element that rises, with a patch in every label. */
+  async function writeTrends(): Promise<void> {
+    const elements: ElementRow[] = [
+      { element: 0, size: 9, median_typicality: 0.01, shape: 'rising', clarity: 6.5, p: 0.002, peak: '1920s' },
+    ];
+    const curves = LABELS.map((label, i): TrendRow => {
+      return { element: 0, label, position: 1900 + 10 * i, images: 4, fraction: 0.1 + 0.3 * i, standard_error: 0.1 };
+    });
+    const patches = LABELS.map((label): TrendPatchRow => {
+      const { path, hot } = images.find((image) => image.label === label) as SyntheticImage;
+      return {
+        element: 0,
+        label,
+        rank: 1,
+        image: path,
+        ...hot,
+        row: hot.y,
+        column: hot.x,
+        patch: 32,
+        match: 0.9,
+        found: 1,
+      };
+    });
+    await writeTable(join(run, 'mine', 'elements.parquet'), elements, ELEMENT_SCHEMA);
+    await writeTable(join(run, 'mine', 'trends.parquet'), curves, TREND_SCHEMA);
+    await writeTable(join(run, 'mine', 'trend-patches.parquet'), patches, TREND_PATCH_SCHEMA);
+  }
+
+  const open = async (
+    hash = '',
+    screen: { width?: number; dark?: boolean } = {},
+  ): Promise<{ page: Page; wrongs: string[] }> => {
+    const context = await browser.newContext({
+      viewport: { width: screen.width ?? 1280, height: 1000 },
+      colorScheme: screen.dark ? 'dark' : 'light',
+      reducedMotion: 'reduce',
+      acceptDownloads: true,
+    });
+    const page = await context.newPage();
+    const wrongs: string[] = [];
+    page.on('console', (message) => wrongs.push(`console ${message.type()}: ${message.text()}`));
+    page.on('pageerror', (error) => wrongs.push(`error: ${error.message}`));
+    page.on('request', (request) => /^(file|blob):/.test(request.url()) || wrongs.push(`request: ${request.url()}`));
+    page.on('requestfailed', (request) => request.url().startsWith('blob:') || wrongs.push(`failed: ${request.url()}`));
+    await page.goto(`${pathToFileURL(join(run, 'report/index.html')).href}${hash}`);
+    return { page, wrongs };
+  };
+  const onMap = async (screen = {}): Promise<{ page: Page; wrongs: string[] }> => {
+    const opened = await open('#/map', screen);
+    await opened.page.waitForSelector('.map canvas');
+    await opened.page.locator('#map').scrollIntoViewIfNeeded();
+    return opened;
+  };
+  type Leaflet = { getZoom(): number; getCenter(): { lat: number; lng: number } };
+  const view = (page: Page): Promise<{ zoom: number; lat: number; lng: number }> =>
+    page.evaluate(() => {
+      const { leaflet } = (globalThis as unknown as { diffmine: { leaflet: Leaflet } }).diffmine;
+      return { zoom: leaflet.getZoom(), ...leaflet.getCenter() };
+    });
+  const count = (page: Page): Promise<string | null> => page.locator('#map-count').textContent();
+  const selected = async (page: Page): Promise<number> =>
+    Number(/^\d+/.exec((await page.locator('[aria-label=Selection] h3').textContent()) ?? '')?.[0]);
+  const textOf = async (download: Download): Promise<string> => readFileSync(await download.path(), 'utf8');
+
+  test('the overview comes first: two clusters per label, profiles, and the matrix of labels', async () => {
+    const { page, wrongs } = await open();
+    expect(await page.locator('[role=tab]').allTextContents()).toEqual(['Overview', 'Map', 'Trends', ...LABELS]);
+    expect(await page.locator('.label-row h3').allTextContents()).toEqual(LABELS);
+    expect(await page.locator('.best').count()).toBe(6);
+    // the labels are decades: a profile is a curve, highest at its own label
+    expect(await page.locator('.profile polyline').count()).toBe(6);
+    const words = await page.locator('.profile svg').first().getAttribute('aria-label');
+    const values = LABELS.map((label) =>
+      Number(new RegExp(`${label} ([+−][\\d.]+)`).exec(words ?? '')?.[1]?.replace('−', '-')),
+    );
+    expect(values[0]).toBeGreaterThan(3 * (values[1] as number));
+    expect(await page.locator('.matrix tbody th').allTextContents()).toEqual(LABELS);
+    expect(await page.locator('.matrix tbody tr').first().locator('td').allTextContents()).toEqual([
+      '+0.0100',
+      '−0.0020',
+      '−0.0020',
+    ]);
+    await page.locator('.best .open').nth(1).click();
+    await page.waitForFunction(() => document.querySelector('main h2')?.textContent === '1900s');
+    expect(new URL(page.url()).hash).toBe('#1900s/1');
+    expect(wrongs).toEqual([]);
+    await page.context().close();
+  });
+
+  test('the map pans and zooms with the mouse, the wheel and the keyboard', async () => {
+    const { page, wrongs } = await onMap();
+    const box = (await page.locator('#map').boundingBox()) as { x: number; y: number; width: number; height: number };
+    const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+    const before = await view(page);
+    await page.mouse.move(x, y);
+    await page.mouse.down();
+    await page.mouse.move(x + 100, y + 50, { steps: 5 });
+    await page.mouse.up();
+    const panned = await view(page);
+    const scale = 2 ** before.zoom;
+    expect(panned.lng).toBeCloseTo(before.lng - 100 / scale, 0);
+    expect(panned.lat).toBeCloseTo(before.lat + 50 / scale, 0);
+    await page.mouse.wheel(0, -240);
+    await page.waitForFunction(
+      (zoom) => (globalThis as unknown as { diffmine: { leaflet: Leaflet } }).diffmine.leaflet.getZoom() > zoom,
+      before.zoom,
+    );
+    const zoomed = await view(page);
+    await page.locator('#map').focus();
+    await page.keyboard.press('ArrowRight');
+    await page.waitForFunction(
+      (lng) => (globalThis as unknown as { diffmine: { leaflet: Leaflet } }).diffmine.leaflet.getCenter().lng > lng,
+      zoomed.lng,
+    );
+    await page.keyboard.press('-');
+    await page.waitForFunction(
+      (zoom) => (globalThis as unknown as { diffmine: { leaflet: Leaflet } }).diffmine.leaflet.getZoom() < zoom,
+      zoomed.zoom,
+    );
+    await page.locator('#whole').click();
+    expect((await view(page)).zoom).toBe(before.zoom);
+    expect(wrongs).toEqual([]);
+    await page.context().close();
+  });
+
+  test('filters by label and score, lasso, all in view', async () => {
+    const { page, wrongs } = await onMap();
+    const all = Number(/\d+/.exec((await count(page)) ?? '')?.[0]);
+    expect(all).toBe(60);
+    await page.locator('#in-view').click();
+    expect(await selected(page)).toBe(all);
+    await page.locator('.map-key').getByText('1910s').click();
+    expect(await count(page)).toBe('40 of 60 patches');
+    await page.locator('#map-least').fill('50');
+    const left = Number(/\d+/.exec((await count(page)) ?? '')?.[0]);
+    expect(left).toBeLessThan(40);
+    await page.locator('#map-least').fill('0');
+    await page.locator('#map-most').fill('30');
+    expect(await count(page)).toMatch(/ of 60 patches/);
+    await page.locator('#map-most').fill('100');
+    // a lasso around everything chooses what the filter leaves
+    await page.locator('#lasso').click();
+    const box = (await page.locator('#map').boundingBox()) as { x: number; y: number; width: number; height: number };
+    await page.mouse.move(box.x + 4, box.y + 4);
+    await page.mouse.down();
+    for (const [u, v] of [
+      [1, 0],
+      [1, 1],
+      [0, 1],
+      [0, 0],
+    ] as const)
+      await page.mouse.move(box.x + 4 + u * (box.width - 8), box.y + 4 + v * (box.height - 8), { steps: 4 });
+    await page.mouse.up();
+    expect(await selected(page)).toBe(40);
+    expect(await page.locator('#lasso').getAttribute('aria-pressed')).toBe('false');
+    await page.locator('#map-color').selectOption('typicality');
+    expect(await page.locator('.map-key .scale').isVisible()).toBe(true);
+    await page.locator('#clear').click();
+    expect(await page.locator('[aria-label=Selection]').count()).toBe(0);
+    expect(wrongs).toEqual([]);
+    await page.context().close();
+  });
+
+  test('by keyboard: a patch, similar ones, the basket, which is kept and exported', async () => {
+    const { page, wrongs } = await onMap();
+    await page.locator('#map').focus();
+    await page.keyboard.press('Enter');
+    expect(await page.locator('.picked').count()).toBe(1);
+    await page.keyboard.press('b');
+    expect(await page.locator('.basket h3').textContent()).toBe('Basket: 1 patch');
+    await page.keyboard.press('s');
+    expect(await selected(page)).toBe(13);
+    await page.locator('#keep-all').click();
+    expect(await page.locator('.basket h3').textContent()).toBe('Basket: 13 patches');
+    const [csv] = await Promise.all([page.waitForEvent('download'), page.locator('#csv').click()]);
+    const [header, first, ...more] = (await textOf(csv)).trimEnd().split('\r\n');
+    expect(header).toBe('image,label,condition,list,rank,cluster,x,y,width,height,typicality,standard_error');
+    expect(first).toMatch(/^"\d\/\d, ""x"".png",19\d0s,19\d0s,top,\d+,\d,/);
+    expect(more).toHaveLength(12);
+    const [coco] = await Promise.all([page.waitForEvent('download'), page.locator('#coco').click()]);
+    const data = JSON.parse(await textOf(coco)) as {
+      images: { id: number; file_name: string; width: number; height: number }[];
+      annotations: { image_id: number; bbox: number[]; area: number }[];
+    };
+    expect(data.annotations).toHaveLength(13);
+    expect(data.images[0]).toMatchObject({ id: 1, width: 192, height: 128 });
+    for (const { image_id, bbox, area } of data.annotations) {
+      const { file_name } = data.images.find(({ id }) => id === image_id) as { file_name: string };
+      expect(images.some(({ path }) => path === file_name)).toBe(true);
+      expect(area).toBe((bbox[2] as number) * (bbox[3] as number));
+    }
+    await page.reload();
+    await page.waitForSelector('.map canvas');
+    expect(await page.locator('.basket h3').textContent()).toBe('Basket: 13 patches');
+    await page.locator('.basket .tile').first().click();
+    expect(await page.locator('.basket h3').textContent()).toBe('Basket: 12 patches');
+    await page.locator('#empty').click();
+    expect(await page.locator('#csv').isDisabled()).toBe(true);
+    expect(wrongs).toEqual([]);
+    await page.context().close();
+  });
+
+  test('an image page has its patches, its maps under every label, and its neighbors', async () => {
+    const { page, wrongs } = await open('#1910s/top/1');
+    await page.waitForSelector('dialog[open]');
+    await page.locator('#dialog-keep').click();
+    expect(await page.locator('#dialog-keep').textContent()).toBe('Remove from basket');
+    await page.getByRole('button', { name: 'Image page' }).click();
+    await page.waitForSelector('.image-page');
+    expect(new URL(page.url()).hash).toMatch(/^#\/image\/\d+$/);
+    expect(await page.locator('.image-page .box').count()).toBe(5);
+    expect(await page.locator('.maps-of figcaption').allTextContents()).toEqual(LABELS);
+    expect(await page.locator('.neighbor').count()).toBeGreaterThan(1);
+    const before = page.url();
+    await page.locator('.neighbor').first().click();
+    expect(page.url()).not.toBe(before);
+    await page.locator('.image-page .box').first().click();
+    await page.waitForSelector('dialog[open]');
+    expect(wrongs).toEqual([]);
+    await page.context().close();
+  });
+
+  test('trends show a curve with standard errors and patches per label', async () => {
+    const { page, wrongs } = await open('#/trends');
+    await page.waitForSelector('.course');
+    expect(await page.locator('main .part h3').allTextContents()).toEqual(['Rising']);
+    expect(await page.locator('.course svg').getAttribute('aria-label')).toContain('1920s 70 % ± 10 %');
+    expect(await page.locator('.course .error').count()).toBe(3);
+    expect(await page.locator('.course .columns .tile').count()).toBe(3);
+    expect(wrongs).toEqual([]);
+    await page.context().close();
+  });
+
+  test.each([
+    ['light', false],
+    ['dark', true],
+  ])('%s at 390 px: no sideways scrolling on any page', async (_, dark) => {
+    const { page, wrongs } = await open('', { width: 390, dark });
+    for (const hash of ['#/overview', '#/map', '#/trends', '#/image/0']) {
+      await page.goto(`${pathToFileURL(join(run, 'report/index.html')).href}${hash}`);
+      await page.waitForSelector('.label-row, .map canvas, .course, .image-page');
+      expect(
+        await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth),
+      ).toBeLessThanOrEqual(0);
+    }
+    expect(wrongs).toEqual([]);
+    await page.context().close();
+  });
+});
