@@ -8,9 +8,11 @@
 namespace diffmine {
 
 WeightStore WeightSource::open() const {
-  WeightStore store = synthetic ? synthetic_weights(*synthetic)
-                      : initial ? initial_weights(*initial)
-                                : WeightStore(files);
+  WeightStore store = synthetic         ? synthetic_weights(*synthetic)
+                      : initial         ? initial_weights(*initial)
+                      : tensors.empty() ? WeightStore(files)
+                                        : renamed_weights(files, tensors);
+  if (!updates.empty()) merge_updates(store, updates);
   if (lora) merge_lora(store, lora->first, lora->second);
   return store;
 }

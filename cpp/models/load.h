@@ -14,6 +14,8 @@
 #include "core/engine_options.h"
 #include "models/model.h"
 #include "models/unet.h"
+#include "weights/lora.h"
+#include "weights/renamed.h"
 #include "weights/weight_store.h"
 
 namespace diffmine {
@@ -23,6 +25,8 @@ struct WeightSource {
   std::vector<std::string> files;
   std::optional<uint64_t> synthetic, initial;
   std::optional<std::pair<std::string, double>> lora;  // file and scale
+  std::vector<RenamedTensor> tensors = {};             // of `files`, if they are named otherwise; empty: as they are
+  std::vector<LowRankUpdate> updates = {};             // instead of `lora`
 
   WeightStore open() const;
 };

@@ -123,4 +123,48 @@ void merge_lora(WeightStore& weights, const std::string& path, double scale) {
       });
 }
 
+namespace {
+
+// Text encoders are loaded under names without the prefix that most files have.
+std::string bare(const std::string& name) { return name.starts_with("text_model.") ? name.substr(11) : name; }
+
+}  // namespace
+
+void merge_updates(WeightStore& weights, const std::vector<LowRankUpdate>& updates) {
+  struct Matrices {
+    std::string file;
+    at::Tensor down, up;
+    double scale;
+  };
+  std::map<std::string, std::shared_ptr<SafetensorsFile>> files;
+  const auto merged = std::make_shared<std::map<std::string, std::vector<Matrices>>>();
+  for (const LowRankUpdate& one : updates) {
+    if (!weights.has(one.weight))
+      throw Error(code::kModelInvalid,
+                  one.file + " updates " + quoted_name(one.weight) + ", which the model does not have.",
+                  "Was it trained from this model?");
+    auto& file = files[one.file];
+    if (!file) file = SafetensorsFile::open(one.file);
+    (*merged)[bare(one.weight)].push_back({one.file, file->tensor(one.down), file->tensor(one.up), one.scale});
+  }
+  weights.adapt([merged](const std::string& name, const at::Tensor& weight) {
+    const auto found = merged->find(bare(name));
+    if (found == merged->end()) return weight;
+    at::Tensor sum = weight.to(at::kFloat);
+    for (const auto& [file, down, up, scale] : found->second) {
+      const bool fit = up.dim() >= 2 && down.dim() >= 2 && up.size(0) == weight.size(0) &&
+                       up.numel() == up.size(0) * down.size(0) &&
+                       up.size(0) * (down.numel() / down.size(0)) == weight.numel();
+      if (!fit)
+        throw Error(code::kModelInvalid,
+                    file + ": the LoRA of " + quoted_name(name) + " does not have the shape of the weight.",
+                    "Was it trained from this model?");
+      // A of a convolution is one to `rank` channels, B a 1x1 convolution after it
+      const auto product = at::mm(up.to(at::kFloat).flatten(1), down.to(at::kFloat).flatten(1));
+      sum = sum + product.view(weight.sizes()) * scale;
+    }
+    return sum;
+  });
+}
+
 }  // namespace diffmine

@@ -2,6 +2,7 @@
 #pragma once
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "weights/weight_store.h"
 
@@ -12,6 +13,16 @@ namespace diffmine {
 // the metadata) and older `lora.down` / `lora.up` names. MODEL_INVALID where the file is of another model,
 // MODEL_UNSUPPORTED where it changes more than weights of the UNet.
 void merge_lora(WeightStore& weights, const std::string& file, double scale);
+
+// The same with names that the caller knows: weights of any part, from files of any convention.
+struct LowRankUpdate {
+  std::string weight;          // that is changed, as the store names it
+  std::string file, down, up;  // where A and B are
+  double scale = 1;            // alpha / rank included
+};
+
+// Several updates of one weight add up. MODEL_INVALID for a weight that is not there or has another shape.
+void merge_updates(WeightStore& weights, const std::vector<LowRankUpdate>& updates);
 
 // alpha / rank of the UNet's modules, from such a file's metadata "lora_adapter_metadata": peft's configuration as a
 // JSON object. 1 if it says nothing. WEIGHTS_INVALID where it is not valid JSON or its numbers make no scale,

@@ -112,6 +112,27 @@ export interface ScheduleConfig {
   clipSampleRange: number;
 }
 
+/** Mirrors cpp/weights/renamed.h: a tensor of a part under the name and in the shape that a file has it. */
+export interface RenamedTensor {
+  name: string;
+  stored: string;
+  /** of a stored tensor that holds several: its rows [begin, end) */
+  rows?: readonly [number, number];
+  /** of a matrix */
+  transposed?: boolean;
+  /** to be read in, if the stored one is another of as many elements */
+  shape?: number[];
+}
+
+/** Mirrors LowRankUpdate of cpp/weights/lora.h: scale x up x down is added to a weight. */
+export interface LowRankUpdate {
+  weight: string;
+  file: string;
+  down: string;
+  up: string;
+  scale: number;
+}
+
 /** A component of a model: its config and its safetensors files (several if sharded). */
 export interface ModelPart<Config> {
   config: Config;
@@ -122,6 +143,10 @@ export interface ModelPart<Config> {
   initial?: number | bigint;
   /** LoRA updates merged into the UNet's weights on loading: a pytorch_lora_weights.safetensors of diffusers, and its scale */
   lora?: { file: string; scale: number };
+  /** instead of `lora`: updates by the names of the weights */
+  updates?: LowRankUpdate[];
+  /** where the files have other names: all tensors of the part; default: as the files have them */
+  tensors?: RenamedTensor[];
 }
 
 /** Mirrors cpp/models/model.h. */

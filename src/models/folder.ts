@@ -17,44 +17,21 @@ import { checkFit, type LoadedPart } from './fit.js';
 import { isObject, readJsonObject, type JsonObject } from './json.js';
 import type { HubHooks } from './hub/hub.js';
 import { locate, type HubSource } from './locate.js';
+import { variantOf, type OpenOptions } from './options.js';
 import { IGNORED, isComponent } from './parts.js';
 import { openText, type TextParts } from './text.js';
 import type { Tokenizer } from './tokenizer.js';
 import { countParameters, dtypesOf, findWeights, hashWeights } from './weights.js';
 
-export interface OpenOptions {
-  /** weight variant to read: 'fp16' for diffusion_pytorch_model.fp16.safetensors. Components without it use their default weights */
-  variant?: string | undefined;
-}
-
-/** The option alone; nothing if it was not given. */
-export const variantOf = ({ variant }: { variant?: string | null | undefined }): OpenOptions =>
-  variant === undefined || variant === null ? {} : { variant };
-
-/** Options for each of several models that one variant was named for: only one of them has to have it. */
-export async function variantForEach(
-  locations: readonly string[],
-  variant: string | null | undefined,
-  hooks: HubHooks = {},
-): Promise<OpenOptions[]> {
-  const asked = variantOf({ variant });
-  if (asked.variant === undefined || locations.length < 2) return locations.map(() => asked);
-  const has = async (location: string): Promise<boolean> =>
-    openModel(location, asked, hooks).then(
-      () => true,
-      (error: unknown) => !(error instanceof DiffmineError && error.code === 'INVALID_ARGUMENT'),
-    );
-  const having = await Promise.all(locations.map(has));
-  return having.map((own) => (own || !having.includes(true) ? asked : {}));
-}
-
 export interface ModelFolder {
-  /** absolute */
+  /** absolute; of a checkpoint, the file */
   path: string;
   /** of a model of the Hugging Face hub, whose folder is in the cache */
   hub?: HubSource;
   /** the weight variant that was requested */
   variant?: string | undefined;
+  /** how it was opened, with absolute paths: what a run records */
+  opened?: OpenOptions;
   /** latent: the UNet denoises a VAE's latents; pixel: the image itself */
   kind: 'latent' | 'pixel';
   /** text: prompts; class: labels the model was trained with */
@@ -103,6 +80,8 @@ export interface ModelSummary {
   parameters: number;
   /** of a LoRA: its base model */
   lora?: { base: string; scale: number };
+  /** added to the weights when they are loaded */
+  loras?: { file: string; scale: number }[];
   fingerprint: string;
 }
 
@@ -111,25 +90,8 @@ const KNOWN = new Set(['unet', 'vae', 'text_encoder', 'tokenizer', 'text_encoder
 const DEFAULT_CELLS = 64;
 const COMPLETE = 'Give a complete diffusers model folder.';
 
-/**
- * Opens and checks a model: SD 1.x, 2.x and XL, pixel-space models with text or classes, folded pixels.
- *
- * @param location a diffusers folder, or the id of a model on the Hugging Face hub, which is fetched if it is not cached
- * @throws INVALID_ARGUMENT for a variant that no part has; MODEL_INVALID if something is missing or does not fit together; MODEL_UNSUPPORTED for unsupported models;
- *   WEIGHTS_INVALID for a damaged weights file
- */
-export async function openModel(
-  location: string,
-  options: OpenOptions = {},
-  hooks: HubHooks = {},
-): Promise<ModelFolder> {
-  const { path: place, variant, hub } = await locate(location, options, hooks);
-  const model = await openFolder(place, variantOf({ variant }), hooks);
-  if (!hub) return model;
-  return { ...model, hub, summary: () => ({ ...model.summary(), hub }) };
-}
-
-async function openFolder(location: string, options: OpenOptions, hooks: HubHooks): Promise<ModelFolder> {
+/** Opens and checks a folder in diffusers' layout. @throws as openModel */
+export async function openFolder(location: string, options: OpenOptions, hooks: HubHooks): Promise<ModelFolder> {
   if ((await stat(path.join(location, LORA)).catch(() => undefined)) !== undefined)
     return openLora(location, options, hooks);
   await checkFolder(location);
@@ -238,7 +200,7 @@ async function part<Config>(
 }
 
 /** The default short side: what the UNet was trained on, or the VAE, or else 64 cells as Stable Diffusion 1.x. */
-function sampleSizeOf(
+export function sampleSizeOf(
   ofUNet: number | undefined,
   ofVae: number | undefined,
   perCell: number,
@@ -320,8 +282,8 @@ export function untrained(model: ModelFolder, seed: number): ModelFolder {
   return { ...model, source: { ...others, unet: { config: unet.config, files: [], synthetic: seed } } };
 }
 
-function strip<Config>({ config, files }: LoadedPart<Config>): ModelPart<Config> {
-  return { config, files };
+export function strip<Config>({ config, files, tensors }: LoadedPart<Config>): ModelPart<Config> {
+  return { config, files, ...(tensors && { tensors }) };
 }
 
 async function isFolder(location: string): Promise<boolean> {
@@ -331,13 +293,12 @@ async function isFolder(location: string): Promise<boolean> {
 async function checkFolder(location: string): Promise<void> {
   const status = await stat(location).catch(() => undefined);
   if (!status) throw new DiffmineError('MODEL_INVALID', `There is no model folder '${location}'.`, COMPLETE);
-  if (!status.isDirectory()) {
+  if (!status.isDirectory())
     throw new DiffmineError(
       'MODEL_INVALID',
-      `'${location}' is a file, not a diffusers model folder.`,
-      'Convert a single-file checkpoint with Python: StableDiffusionPipeline.from_single_file("FILE").save_pretrained("FOLDER")',
+      `'${location}' is a file, not a model.`,
+      'Give a model folder, or a checkpoint whose name ends in .safetensors.',
     );
-  }
   if (!(await stat(path.join(location, 'model_index.json')).catch(() => undefined))) {
     throw new DiffmineError(
       'MODEL_INVALID',
@@ -397,7 +358,7 @@ function readLabels(location: string, index: JsonObject, numClassEmbeds: number)
   return names;
 }
 
-function summarize(
+export function summarize(
   model: Omit<ModelFolder, 'summary'>,
   parts: Record<string, LoadedPart<unknown> | undefined>,
 ): ModelSummary {

@@ -30,6 +30,11 @@ interface Tokenizers {
   Tokenizer: new (tokenizer: object, config: object) => Bpe;
 }
 
+export interface Vocabulary {
+  vocab: Record<string, number>;
+  merges: string[] | [string, string][];
+}
+
 export class Tokenizer {
   /** by text: all its ids, start and end included, neither truncated nor padded */
   private readonly cache = new Map<string, readonly number[]>();
@@ -51,7 +56,12 @@ export class Tokenizer {
    */
   static async open(folder: string): Promise<Tokenizer> {
     const files = await readTokenizerFiles(folder);
-    const { vocab, merges } = await readVocabulary(files);
+    return Tokenizer.make(files, await readVocabulary(files));
+  }
+
+  /** As `open`, of a tokenizer whose files need not exist. */
+  static async make(files: TokenizerFiles, { vocab, merges }: Vocabulary): Promise<Tokenizer> {
+    const { folder } = files;
     const ids = new Map(Object.entries(vocab));
     // SD 2.x pads with "!": as an added token it is cut out of prompts before BPE sees it.
     const added = addedTokensOf(files, ids, [START, END]);
@@ -133,10 +143,7 @@ export function normalize(text: string): string {
   return Array.from(spaced, (character) => character.toLowerCase()).join('');
 }
 
-async function readVocabulary({
-  folder,
-  whole,
-}: TokenizerFiles): Promise<{ vocab: Record<string, number>; merges: string[] | [string, string][] }> {
+async function readVocabulary({ folder, whole }: TokenizerFiles): Promise<Vocabulary> {
   const vocabFile = path.join(folder, 'vocab.json');
   const mergesFile = path.join(folder, 'merges.txt');
   const text = await readFile(mergesFile, 'utf8').catch(() => undefined);

@@ -6,6 +6,7 @@ import { DiffmineError } from '../util/errors.js';
 import { readSafetensorsHeader } from '../engine/index.js';
 import type { SafetensorsHeader } from '../engine/types.js';
 import { isObject, readJsonObject } from './json.js';
+import { isPickle } from './pickle.js';
 
 /** Of diffusers' parts and of transformers'. */
 const NAMES = ['diffusion_pytorch_model', 'model'];
@@ -102,7 +103,7 @@ function noWeights(folder: string, present: readonly string[], found: readonly C
       `has sharded weights (${quoted(sharded)}), but no index file`,
       'Download the file that ends in .safetensors.index.json.',
     );
-  const pickle = present.filter((name) => /\.(bin|ckpt|pt|pth)$/.test(name));
+  const pickle = present.filter((name) => isPickle(name));
   if (pickle.length > 0)
     return invalid(
       `has its weights as ${quoted(pickle)} only; diffmine reads safetensors (pickle files can run code)`,

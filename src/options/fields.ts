@@ -21,6 +21,10 @@ export const text = (): z.ZodType<string, string> => field(textOf, z.string(), {
 export const path = (): z.ZodType<string, string> =>
   field(textOf, z.string().regex(/^[^\0]+$/), { expected: 'a path' });
 
+/** Paths, which may hold commas: one for each time the option is given. */
+export const paths = (): z.ZodType<string[], readonly string[]> =>
+  field(listOf, z.array(path()).min(1), { expected: 'paths', list: true });
+
 export const flag = (): z.ZodType<boolean, boolean> =>
   field(same, z.boolean(), { expected: 'true or false', flag: true });
 

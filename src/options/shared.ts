@@ -82,11 +82,29 @@ export const MODEL = {
   model: option(fields.path(), {
     group: 'What',
     description:
-      'Model: a folder in the diffusers layout with safetensors weights, or owner/name[@revision][:variant] of the Hugging Face hub',
+      'Model: a folder in the diffusers layout with safetensors weights, an original checkpoint (FILE.safetensors), or owner/name[@revision][:variant] of the Hugging Face hub',
   }),
   variant: option(fields.variant().optional(), {
     group: 'What',
     description: 'Weight variant to read, such as fp16 or non_ema, for components that have it',
+  }),
+  vae: option(fields.path().optional(), {
+    group: 'What',
+    description:
+      "VAE to use instead of the model's: a .safetensors file, a folder, or owner/name of the Hugging Face hub",
+  }),
+  lora: option(fields.paths().optional(), {
+    group: 'What',
+    description: 'LoRA to add to the weights, FILE or FILE:SCALE; may be given several times',
+  }),
+  prediction: option(fields.oneOf(['epsilon', 'v_prediction']).optional(), {
+    group: 'What',
+    description: 'What a checkpoint of Stable Diffusion 2.x predicts, if it does not say so itself',
+  }),
+  tokenizer: option(fields.path().optional(), {
+    group: 'What',
+    description: 'Folder with the tokenizer of a checkpoint',
+    shown: "CLIP's",
   }),
 };
 

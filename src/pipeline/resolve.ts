@@ -11,7 +11,7 @@ import {
 } from '../data/index.js';
 import { listed } from '../data/labels.js';
 import { heldOut } from '../data/holdout.js';
-import { variantOf, type ModelFolder } from '../models/index.js';
+import type { ModelFolder } from '../models/index.js';
 import { trainingOf, usedDataset } from '../models/training.js';
 import type { ManifestModel } from '../runs/manifest.js';
 import { DiffmineError } from '../util/errors.js';
@@ -21,14 +21,14 @@ import { count } from '../web/html.js';
 export function manifestModel({
   path,
   hub,
-  variant,
+  opened = {},
   fingerprint,
   kind,
   conditioning,
   vaeFactor,
   fold,
 }: ModelFolder): ManifestModel {
-  return { path, ...(hub && { hub }), ...variantOf({ variant }), fingerprint, kind, conditioning, vaeFactor, fold };
+  return { path, ...(hub && { hub }), ...opened, fingerprint, kind, conditioning, vaeFactor, fold };
 }
 
 export function check(condition: boolean, message: string, hint?: string): void {

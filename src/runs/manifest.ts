@@ -85,8 +85,12 @@ export interface ManifestModel {
   path: string;
   /** present for a model of the Hugging Face hub: owner/name, and the commit */
   hub?: { id: string; revision: string };
-  /** the weight variant that was requested */
+  /** as they were given, with absolute paths: the weight variant, and of the options of a model those that decide what it is */
   variant?: string | undefined;
+  prediction?: 'epsilon' | 'v_prediction' | undefined;
+  tokenizer?: string | undefined;
+  vae?: string | undefined;
+  lora?: readonly string[] | undefined;
   fingerprint: string;
   kind: 'latent' | 'pixel';
   conditioning: 'text' | 'class';
@@ -137,6 +141,10 @@ export const MODEL_SHAPE: Shape = members({
   path: text,
   hub: optional(members({ id: text, revision: text })),
   variant: optional(text),
+  prediction: optional(oneOf('epsilon', 'v_prediction')),
+  tokenizer: optional(text),
+  vae: optional(text),
+  lora: optional(list(text)),
   fingerprint: text,
   kind: oneOf('latent', 'pixel'),
   conditioning: oneOf('text', 'class'),

@@ -3,7 +3,7 @@ import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs
 import path from 'node:path';
 import fc from 'fast-check';
 import { AddedTokenSplitter, type AddedToken } from '../../src/models/added-tokens.js';
-import { openModel } from '../../src/models/folder.js';
+import { openModel } from '../../src/models/open.js';
 import { Tokenizer } from '../../src/models/tokenizer.js';
 import { int64Numbers } from '../../src/engine/tensor.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';

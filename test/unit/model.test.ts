@@ -3,7 +3,7 @@ import { cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } f
 import path from 'node:path';
 import { classIds } from '../../src/models/conditions.js';
 import { readScheduleConfig, readTextEncoderConfig, readUNetConfig, readVaeConfig } from '../../src/models/configs.js';
-import { openModel } from '../../src/models/folder.js';
+import { openModel } from '../../src/models/open.js';
 import type { JsonObject } from '../../src/models/json.js';
 import { int64Numbers } from '../../src/engine/tensor.js';
 import { GOLDEN, sharedGolden, temporaryFolder } from '../helpers/folders.js';
@@ -202,7 +202,7 @@ describe('the fingerprint', () => {
 describe('a folder that is not a model', () => {
   test.each([
     ['nowhere', /There is no model folder 'nowhere'/, /complete diffusers/],
-    [path.join(sd15, 'model_index.json'), /is a file, not a diffusers model folder/, /from_single_file/],
+    [path.join(sd15, 'model_index.json'), /is a file, not a model/, /ends in .safetensors/],
     [path.join(sd15, 'unet'), /has no model_index.json/, /unet\//],
   ])('%s', async (location, message, hint) => {
     await expect(openModel(location)).rejects.toEqual(error('MODEL_INVALID', message, hint));

@@ -31,12 +31,12 @@ export const runCommand = command({
   async handle(values, { output, signal }) {
     const onLog = (line: string): void => output.log(line);
     const { checkMining, mine } = await import('../../stages/mine/mine.js');
-    const { openModel, variantOf } = await import('../../models/index.js');
+    const { openModel, modelOptions } = await import('../../models/index.js');
     const mining = partOf(MINING, values);
     checkMining(
       mining,
       (
-        await openModel(values.model, variantOf(values), {
+        await openModel(values.model, modelOptions(values), {
           signal,
           onLog: output.debug.bind(output),
           onProgress: output.progress,

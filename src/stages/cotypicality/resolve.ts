@@ -11,7 +11,7 @@ import {
   defaultSize,
   difference,
   openModel,
-  variantOf,
+  modelOptions,
   type ModelFolder,
 } from '../../models/index.js';
 import { warnBarelyTrained } from '../../models/learned.js';
@@ -133,7 +133,7 @@ export async function resolveCotypicality(
   const { samples, seed, sampler, places, maps, shardSize, diftT, upBlock, ensemble } = options;
   const grouping = resolved(GROUPING, partOf(GROUPING, options));
   if (options.boxes !== undefined) await readBoxes(options.boxes);
-  const model = await openModel(options.model, variantOf(options), hooks);
+  const model = await openModel(options.model, modelOptions(options), hooks);
   await warnBarelyTrained(model, hooks.onLog);
   const parallel = await openParallel(options.parallel);
   const labels = labelsOf(parallel, options.labels);

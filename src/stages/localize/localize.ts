@@ -76,7 +76,9 @@ export async function localize(asked: LocalizeOptions, hooks: Hooks<LocalizeEven
           size: draft.options.size,
           dtype: draft.options.dtype,
           localize: labels === 'own' ? labels : draft.conditions,
-          ...(baseline === UNTRAINED ? { ...own, untrained: true } : { ...before, model: baseline }),
+          ...(baseline === UNTRAINED
+            ? { ...own, untrained: true }
+            : { ...before, model: baseline, lora: undefined, vae: undefined }),
         };
   if (theirs) await resolveOptions(theirs, VERSION);
 

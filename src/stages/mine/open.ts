@@ -1,7 +1,7 @@
 // What mining reads besides the run: its model, its images, its replayed noises; each as the scan had it.
 import { heldOut } from '../../data/holdout.js';
 import { ImageList, ofLabels, openDataset, restricted, sourceOf, type Dataset } from '../../data/index.js';
-import { openModel, recordedModel, untrained, variantOf, type ModelFolder } from '../../models/index.js';
+import { openModel, recordedModel, untrained, modelOptions, type ModelFolder } from '../../models/index.js';
 import { checkContents } from '../../runs/changes.js';
 import type { Manifest } from '../../runs/manifest.js';
 import { Replay } from '../../runs/replay.js';
@@ -19,7 +19,7 @@ export async function openRunModel(
 ): Promise<ModelFolder> {
   const model = await openModel(
     options.model ?? (await recordedModel(manifest.model)),
-    variantOf({ ...manifest.model, ...options }),
+    modelOptions({ ...manifest.model, ...options }),
     hooks,
   );
   if (model.fingerprint === manifest.model.fingerprint)

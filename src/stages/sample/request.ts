@@ -11,7 +11,7 @@ import {
   conditionKeys,
   defaultSize,
   openModel,
-  variantOf,
+  modelOptions,
   type ModelFolder,
 } from '../../models/index.js';
 import type { HubHooks } from '../../models/hub/hub.js';
@@ -144,7 +144,7 @@ function checkSize(model: ModelFolder, size: number): number {
 export async function resolveRequest(options: SampleOptions, hooks: HubHooks = {}): Promise<SampleRequest> {
   const { onLog } = hooks;
   const asked = resolved(SAMPLE, options);
-  const model = await openModel(asked.model, variantOf(asked), hooks);
+  const model = await openModel(asked.model, modelOptions(asked), hooks);
   await warnBarelyTrained(model, onLog);
   const prompted = model.conditioning === 'text';
   const labels = labelsOf(model, asked.labels);
@@ -192,7 +192,7 @@ export async function resolveRequest(options: SampleOptions, hooks: HubHooks = {
     version: VERSION,
     created: new Date().toISOString(),
     fingerprint: fingerprintOfRecord(model.fingerprint, settings),
-    model: { path: model.path, ...variantOf(model), fingerprint: model.fingerprint },
+    model: { path: model.path, ...model.opened, fingerprint: model.fingerprint },
     options: settings,
     labels: sampled,
   } as const;

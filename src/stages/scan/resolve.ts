@@ -18,7 +18,7 @@ import {
   difference,
   openModel,
   untrained,
-  variantOf,
+  modelOptions,
   type ModelFolder,
 } from '../../models/index.js';
 import { warnBarelyTrained } from '../../models/learned.js';
@@ -154,7 +154,7 @@ export async function resolveOptions(
 ): Promise<Resolved> {
   const options = resolved(SCAN.partial({ out: true }), given, presetOptions(given.preset));
   const { seed, samples, sampler } = options;
-  const opened = await openModel(options.model, variantOf(options), hooks);
+  const opened = await openModel(options.model, modelOptions(options), hooks);
   const model = options.untrained ? untrained(opened, seed) : opened;
   if (!options.untrained) await warnBarelyTrained(opened, hooks.onLog);
   const complete = await imagesOf({ ...options, only });

@@ -8,7 +8,7 @@ import {
   openModel,
   nullCondition,
   prepareConditions,
-  variantOf,
+  modelOptions,
   type ModelFolder,
 } from '../../models/index.js';
 import { scoredRange } from '../../models/training.js';
@@ -89,7 +89,7 @@ export class Scorer {
   static async open(options: ScorerOptions, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<Scorer> {
     const asked = resolved(SCORER, options, presetOptions(options.preset));
     const { device, threads = 0 } = asked;
-    const model = await openModel(asked.model, variantOf(asked), { signal });
+    const model = await openModel(asked.model, modelOptions(asked), { signal });
     const settings = settingsOf(asked, model, await scoredRange(asked.tRange, model));
     const found = findDevice(device);
     const dtype = chooseDtype(asked.dtype, found);

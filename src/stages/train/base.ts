@@ -99,6 +99,12 @@ export async function openBase(named: Named, hooks: HubHooks = {}): Promise<Base
         'Leave them out, or train a new model with `new`.',
       );
     const model = await openModel(named.from, variantOf(named), hooks);
+    if (model.source.unet.tensors)
+      throw new DiffmineError(
+        'MODEL_UNSUPPORTED',
+        `'${named.from}' is a checkpoint in one file; fine-tuning needs a model folder.`,
+        `Convert it with Python: python -c 'from diffusers import StableDiffusionPipeline; StableDiffusionPipeline.from_single_file("${named.from}").save_pretrained("FOLDER")'`,
+      );
     if (model.source.unet.lora)
       throw new DiffmineError(
         'MODEL_UNSUPPORTED',

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { imageFile } from '../../data/index.js';
 import { placeMarks, readMarks, type Marked } from '../../data/boxes/index.js';
 import { DiffmineError } from '../../util/errors.js';
-import { openModel, nullCondition, prepareConditions, recordedModel, variantOf } from '../../models/index.js';
+import { openModel, nullCondition, prepareConditions, recordedModel, modelOptions } from '../../models/index.js';
 import { scoredRange } from '../../models/training.js';
 import { Engine } from '../../engine/index.js';
 import { chooseDevice } from '../../runs/device.js';
@@ -51,7 +51,7 @@ async function evaluateFolder({ parallel: out, ...given }: QualityOptions, hooks
     throw new DiffmineError('RUN_INVALID', `${out} has no translated image yet.`, 'Run translate again to resume it.');
   const model = await openModel(
     options.model ?? (await recordedModel(manifest.model)),
-    variantOf({ ...manifest.model, ...options }),
+    modelOptions({ ...manifest.model, ...options }),
     hooks,
   );
   if (model.fingerprint !== manifest.model.fingerprint)

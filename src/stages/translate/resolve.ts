@@ -19,7 +19,7 @@ import {
   conditionKeys,
   defaultSize,
   openModel,
-  variantOf,
+  modelOptions,
   type ModelFolder,
 } from '../../models/index.js';
 import { warnBarelyTrained } from '../../models/learned.js';
@@ -76,7 +76,7 @@ export async function resolveTranslation(
   const preset = presetOptions(given.preset);
   const options = resolved(TRANSLATE, given, preset);
   const { inversionSteps, inferenceSteps, guidanceScale, negative, limit = null, shardSize } = options;
-  const model = await openModel(options.model, variantOf(options), hooks);
+  const model = await openModel(options.model, modelOptions(options), hooks);
   await warnBarelyTrained(model, hooks.onLog);
   const { schedule, unet } = model.source;
   translationTimesteps(schedule, inversionSteps, inferenceSteps);

@@ -16,7 +16,8 @@ import { DiffmineError, asDiffmineError } from '../../util/errors.js';
 import { LORA } from '../../models/folder.js';
 import { resolved } from '../../options/check.js';
 import { INSPECT, type InspectOptions } from './options.js';
-import { hubIdOf, openModel, variantOf } from '../../models/index.js';
+import { isPickle } from '../../models/pickle.js';
+import { hubIdOf, modelOptions, openModel } from '../../models/index.js';
 import { cached } from '../../models/hub/hub.js';
 import type { Hooks } from '../../util/hooks.js';
 import { planModel, type HubModelFiles } from '../pull/pull.js';
@@ -109,6 +110,7 @@ export async function inspect(
       `There is no file or folder ${path}.`,
       'Give a model folder, a dataset or a run folder.',
     );
+  if (status.isFile() && (path.endsWith('.safetensors') || isPickle(path))) return inspectModel(path, options);
   if (status.isDirectory()) {
     // a manifest.json may be anybody's
     if (
@@ -128,7 +130,7 @@ export async function inspect(
 }
 
 async function inspectModel(path: string, options: InspectOptions): Promise<ModelInspection> {
-  const model = await openModel(path, variantOf(options));
+  const model = await openModel(path, modelOptions(options));
   return { kind: 'model', path: model.path, summary: model.summary() };
 }
 

@@ -2,14 +2,15 @@
 import type { z } from 'zod';
 import * as fields from '../../options/fields.js';
 import { option, optionsOf } from '../../options/option.js';
-import { TABLES } from '../../options/shared.js';
+import { MODEL, TABLES } from '../../options/shared.js';
 
 export const INSPECT = optionsOf('inspect', {
   ...TABLES,
-  variant: option(fields.variant().optional(), {
-    group: 'What',
-    description: 'Weight variant of a model to read, such as fp16 or non_ema, for components that have it',
-  }),
+  variant: MODEL.variant,
+  vae: MODEL.vae,
+  lora: MODEL.lora,
+  prediction: MODEL.prediction,
+  tokenizer: MODEL.tokenizer,
   imagesPerLabel: option(fields.whole(0).default(20), {
     group: 'Images',
     description:

@@ -1,0 +1,213 @@
+// LoRA files: low-rank updates of weights, in the names of diffusers, of PEFT and of kohya's scripts. Everything in a file is applied, or the file is refused.
+import { createHash } from 'node:crypto';
+import { readFile, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { readSafetensors, readSafetensorsHeader } from '../engine/index.js';
+import { toFloat32 } from '../engine/tensor.js';
+import type { LowRankUpdate, ModelPart, SafetensorsHeader, Tensor } from '../engine/types.js';
+import { DiffmineError } from '../util/errors.js';
+import { parseJson } from '../util/json.js';
+import { LORA_WEIGHTS, type ModelFolder } from './folder.js';
+import { isObject } from './json.js';
+import { isPickle, pickleError } from './pickle.js';
+import { hashWeights } from './weights.js';
+
+const MERGE = 'Merge it into the model with the tool that made it.';
+
+/** 'FILE[:scale]'. A file may have a colon in its name. */
+export function parseLora(text: string): { file: string; scale: number } {
+  const [, file = text, scale] = /^(.+):(-?\d*\.?\d+)$/.exec(text) ?? [];
+  return { file, scale: scale === undefined ? 1 : Number(scale) };
+}
+
+/**
+ * The model with LoRAs added to its weights when they are loaded.
+ *
+ * @throws MODEL_INVALID for a file that is not a LoRA of this model; MODEL_UNSUPPORTED naming what cannot be applied
+ */
+export async function applyLoras(model: ModelFolder, given: readonly string[]): Promise<ModelFolder> {
+  if (given.length === 0) return model;
+  const { lora } = model.source.unet;
+  const all = [...(lora ? [lora] : []), ...(await Promise.all(given.map(located)))];
+  const targets = targetsOf(model);
+  const updates = new Map<Target['part'], LowRankUpdate[]>();
+  const hash = createHash('sha256').update(JSON.stringify(['loras', model.fingerprint]));
+  for (const { file, scale } of all) {
+    const header = readSafetensorsHeader(file);
+    for (const { part, ...update } of await updatesOf(file, header, scale, targets))
+      updates.set(part, [...(updates.get(part) ?? []), update]);
+    hash.update(String(scale));
+    await hashWeights(hash, 'lora', { files: [file], headers: [header], bytes: [(await stat(file)).size] });
+  }
+  const fingerprint = hash.digest('hex');
+  const unet = { ...model.source.unet };
+  delete unet.lora;
+  const { textEncoders } = model.source;
+  return {
+    ...model,
+    source: {
+      ...model.source,
+      unet: updated(unet, updates.get('unet')),
+      ...(textEncoders && {
+        textEncoders: textEncoders.map((encoder, i) => updated(encoder, updates.get(i === 0 ? 'text' : 'text2'))),
+      }),
+    },
+    fingerprint,
+    summary: () => ({ ...model.summary(), loras: all.map(({ file, scale }) => ({ file, scale })), fingerprint }),
+  };
+}
+
+const updated = <Config>(part: ModelPart<Config>, updates: LowRankUpdate[] | undefined): ModelPart<Config> =>
+  updates ? { ...part, updates } : part;
+
+async function located(text: string): Promise<{ file: string; scale: number }> {
+  const whole = await stat(text).catch(() => undefined);
+  const { file, scale } = whole ? { file: text, scale: 1 } : parseLora(text);
+  const status = whole ?? (await stat(file).catch(() => undefined));
+  if (!status)
+    throw new DiffmineError(
+      'MODEL_INVALID',
+      `There is no LoRA file '${file}'.`,
+      'Give FILE.safetensors, or FILE.safetensors:SCALE.',
+    );
+  if (isPickle(file)) throw pickleError(file);
+  return { file: path.resolve(status.isDirectory() ? path.join(file, LORA_WEIGHTS) : file), scale };
+}
+
+interface Target {
+  /** text2: of SDXL's second text encoder */
+  part: 'unet' | 'text' | 'text2';
+  /** as the store names it */
+  weight: string;
+}
+
+/** Every weight that can be updated, by the names that LoRA files have for its module. */
+function targetsOf({ source }: ModelFolder): Map<string, Target> {
+  const found = new Map<string, Target>();
+  const add = (
+    part: Target['part'],
+    prefixes: readonly string[],
+    kohya: readonly string[],
+    weights: readonly string[],
+  ): void => {
+    for (const weight of weights) {
+      if (!weight.endsWith('.weight')) continue;
+      const stored = weight.slice(0, -'.weight'.length);
+      // text encoders have the prefix in some files and not in others
+      for (const module of part !== 'unet'
+        ? [stored, stored.startsWith('text_model.') ? stored.slice(11) : `text_model.${stored}`]
+        : [stored]) {
+        for (const prefix of prefixes) found.set(`${prefix}${module}`, { part, weight });
+        for (const prefix of kohya) found.set(`${prefix}${module.replaceAll('.', '_')}`, { part, weight });
+      }
+    }
+  };
+  const namesOf = (part: ModelPart<unknown>): string[] =>
+    part.tensors
+      ? part.tensors.map(({ name }) => name)
+      : part.files.flatMap((file) => Object.keys(readSafetensorsHeader(file).tensors));
+  add('unet', ['', 'unet.', 'base_model.model.'], ['lora_unet_'], namesOf(source.unet));
+  const [first, second] = source.textEncoders ?? [];
+  if (first) add('text', ['text_encoder.'], ['lora_te_', 'lora_te1_'], namesOf(first));
+  if (second) add('text2', ['text_encoder_2.'], ['lora_te2_'], namesOf(second));
+  return found;
+}
+
+const DOWN = /^(.+)[._](?:lora_A|lora_down|lora\.down|lora_linear_layer\.down)(?:\.default)?\.weight$/;
+const UP = /^(.+)[._](?:lora_B|lora_up|lora\.up|lora_linear_layer\.up)(?:\.default)?\.weight$/;
+
+/** Of attention processors in older files: attn1.processor.to_q is attn1.to_q. */
+const moduleOf = (name: string): string =>
+  name.replace(/\.processor\.(to_\w+)$/, (_, own: string) => `.${own === 'to_out' ? 'to_out.0' : own}`);
+
+async function updatesOf(
+  file: string,
+  header: SafetensorsHeader,
+  scale: number,
+  targets: ReadonlyMap<string, Target>,
+): Promise<(LowRankUpdate & { part: Target['part'] })[]> {
+  const modules = new Map<string, { down?: string; up?: string; alpha?: string }>();
+  const of = (module: string): { down?: string; up?: string; alpha?: string } => {
+    const found = modules.get(module) ?? {};
+    modules.set(module, found);
+    return found;
+  };
+  const stray: string[] = [];
+  for (const name of Object.keys(header.tensors)) {
+    const down = DOWN.exec(name)?.[1];
+    const up = UP.exec(name)?.[1];
+    if (down !== undefined) of(moduleOf(down)).down = name;
+    else if (up !== undefined) of(moduleOf(up)).up = name;
+    else if (name.endsWith('.alpha')) of(name.slice(0, -'.alpha'.length)).alpha = name;
+    else stray.push(name);
+  }
+  const refuse = (what: string, names: readonly string[], hint = MERGE): DiffmineError =>
+    new DiffmineError(
+      'MODEL_UNSUPPORTED',
+      `'${file}' ${what}: ${names.slice(0, 3).join(', ')}${names.length > 3 ? ` and ${names.length - 3} more` : ''}.`,
+      hint,
+    );
+  if (modules.size === 0)
+    throw new DiffmineError(
+      'MODEL_INVALID',
+      `'${file}' has no LoRA weights.`,
+      'Give a LoRA in the format of diffusers, PEFT or kohya.',
+    );
+  if (stray.length > 0)
+    throw refuse(
+      'has tensors that cannot be applied (only linear LoRA can, and that of convolutions without a middle)',
+      stray,
+    );
+  const homeless = [...modules.keys()].filter((module) => !targets.has(module));
+  if (homeless.length > 0)
+    throw refuse('updates modules that the model does not have', homeless, 'Was it trained for this kind of model?');
+  const torn = [...modules]
+    .filter(([, { down, up }]) => down === undefined || up === undefined)
+    .map(([module]) => module);
+  if (torn.length > 0)
+    throw refuse('lacks one of the two matrices of modules', torn, 'The file is damaged: download or export it again.');
+  const alphas = readSafetensors(
+    file,
+    [...modules.values()].flatMap(({ alpha }) => alpha ?? []),
+  );
+  const common = await commonScale(file, header);
+  return [...modules].map(([module, { down = '', up = '', alpha }]) => {
+    const rank = header.tensors[down]?.shape[0] ?? 1;
+    const own = alpha === undefined ? common(module) : (toFloat32(alphas[alpha] as Tensor)[0] ?? NaN) / rank;
+    if (!Number.isFinite(own))
+      throw new DiffmineError('WEIGHTS_INVALID', `'${file}': the alpha of ${module} is not finite.`);
+    return { ...(targets.get(module) as Target), file, down, up, scale: scale * own };
+  });
+}
+
+/** alpha / rank of modules that have no alpha of their own: in the metadata that diffusers writes, or in PEFT's adapter_config.json beside the file. */
+async function commonScale(file: string, { metadata }: SafetensorsHeader): Promise<(module: string) => number> {
+  const text =
+    metadata.lora_adapter_metadata ??
+    (await readFile(path.join(path.dirname(file), 'adapter_config.json'), 'utf8').catch(() => undefined));
+  if (text === undefined) return () => 1;
+  let all: unknown;
+  try {
+    all = parseJson(text);
+  } catch (cause) {
+    throw new DiffmineError(
+      'WEIGHTS_INVALID',
+      `'${file}': its metadata is not valid JSON.`,
+      'The file is damaged: download or export it again.',
+      { cause },
+    );
+  }
+  if (!isObject(all)) return () => 1;
+  const config = all;
+  const scaleFor = (prefix: string): number => {
+    const get = (key: string): unknown => config[prefix + key];
+    const filled = (key: string): boolean => isObject(get(key)) && Object.keys(get(key) as object).length > 0;
+    if (get('use_rslora') === true || get('use_dora') === true || filled('alpha_pattern') || filled('rank_pattern'))
+      throw new DiffmineError('MODEL_UNSUPPORTED', `'${file}': its modules have scales of different kinds.`, MERGE);
+    const [rank, alpha] = [get('r'), get('lora_alpha')].map((value) => (typeof value === 'number' ? value : undefined));
+    return rank === undefined ? 1 : (alpha ?? rank) / rank;
+  };
+  const prefixes = ['unet.', 'text_encoder.', 'text_encoder_2.'];
+  const prefixed = Object.keys(config).some((key) => prefixes.some((prefix) => key.startsWith(prefix)));
+  return (module) => scaleFor(prefixed ? (prefixes.find((prefix) => module.startsWith(prefix)) ?? 'unet.') : '');
+}

@@ -1,0 +1,189 @@
+// Original checkpoints, written by diffusers' own converter: every tensor is that of the folder, and what is computed is what diffusers computes.
+import { createHash } from 'node:crypto';
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { Engine, readSafetensors, readSafetensorsHeader, writeSafetensors } from '../../src/engine/index.js';
+import { toFloat32 } from '../../src/engine/tensor.js';
+import type { ModelPart, RenamedTensor, Tensor } from '../../src/engine/types.js';
+import { clipTokenizer } from '../../src/models/clip-tokenizer.js';
+import { openModel, type ModelFolder } from '../../src/models/index.js';
+import { int64Numbers } from '../../src/engine/tensor.js';
+import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
+
+const root = temporaryFolder();
+const DATA = path.join(__dirname, '..', 'data', 'checkpoints');
+const tokenizer = path.join(GOLDEN, 'tiny-sd15', 'tokenizer');
+const file = (name: string): string => path.join(DATA, name);
+const error = (code: string, message: RegExp, hint?: RegExp) =>
+  expect.objectContaining({
+    code,
+    message: expect.stringMatching(message) as unknown,
+    ...(hint && { hint: expect.stringMatching(hint) as unknown }),
+  });
+const KINDS = [
+  ['sd1', {}],
+  ['sd2', { prediction: 'v_prediction' }],
+] as const;
+
+/** The bytes that a renamed tensor stands for; whole rows of a matrix are together in the file. */
+function bytesOf({ stored, rows }: RenamedTensor, tensors: Record<string, Tensor>): Uint8Array {
+  const { data, shape } = tensors[stored] as Tensor;
+  const row = data.length / (shape[0] ?? 1);
+  return rows ? data.subarray(rows[0] * row, rows[1] * row) : data;
+}
+
+describe.each(KINDS)('%s', (kind, options) => {
+  let model: ModelFolder;
+  beforeAll(async () => {
+    model = await openModel(file(`${kind}.safetensors`), { tokenizer, ...options });
+  });
+
+  test('has the tensors of its folder under their names', () => {
+    const expected = JSON.parse(readFileSync(file(`${kind}.json`), 'utf8')) as Record<
+      string,
+      Record<string, [number[], string]>
+    >;
+    const tensors = readSafetensors(file(`${kind}.safetensors`));
+    const shapes = readSafetensorsHeader(file(`${kind}.safetensors`)).tensors;
+    const found = (part: ModelPart<unknown> | undefined): Record<string, [number[], string]> =>
+      Object.fromEntries(
+        (part?.tensors ?? []).map((one) => [
+          one.name,
+          [
+            one.shape ??
+              (one.rows
+                ? [one.rows[1] - one.rows[0], ...(shapes[one.stored]?.shape.slice(1) ?? [])]
+                : shapes[one.stored]?.shape),
+            createHash('sha256').update(bytesOf(one, tensors)).digest('hex').slice(0, 16),
+          ] as [number[], string],
+        ]),
+      );
+    expect(found(model.source.unet)).toEqual(expected.unet);
+    expect(found(model.source.vae)).toEqual(expected.vae);
+    expect(found(model.source.textEncoders?.[0])).toEqual(expected.text_encoder);
+  });
+
+  test('computes what diffusers computes', async () => {
+    const golden = readSafetensors(file(`${kind}-golden.safetensors`));
+    const engine = new Engine({ device: 'cpu', dtype: 'fp32' });
+    const close = (got: Tensor, wanted: Tensor | undefined): void => {
+      const [a, b] = [toFloat32(got), toFloat32(wanted as Tensor)];
+      expect(a.length).toBe(b.length);
+      const scale = Math.max(...b.map(Math.abs));
+      expect(Math.max(...a.map((value, i) => Math.abs(value - (b[i] as number)))) / scale).toBeLessThan(1e-4);
+    };
+    try {
+      await engine.loadModel(model.source);
+      const embeddings = await engine.encodeText([golden.ids as Tensor]);
+      close(embeddings.text, golden.embeddings);
+      const conditions = await engine.prepareConditions(embeddings);
+      const { sample } = await engine.unetForward(conditions, {
+        x: golden.x as Tensor,
+        timesteps: [10, 700],
+        conditionIndex: [0, 1],
+      });
+      close(sample, golden.noise);
+      const { data, shape } = golden.image as Tensor;
+      const { mean } = await engine.vaeEncode([
+        { pixels: data, width: shape[2] as number, height: shape[1] as number },
+      ]);
+      close(mean, golden.mean);
+    } finally {
+      await engine.dispose();
+    }
+  });
+
+  test('is described like a folder', () => {
+    expect(model.summary()).toMatchObject({
+      kind: 'latent',
+      conditioning: 'text',
+      vaeFactor: 8,
+      prediction: kind === 'sd1' ? 'epsilon' : 'v_prediction',
+    });
+    expect(model.sampleSize).toBe(kind === 'sd1' ? 512 : 768);
+  });
+});
+
+/** A checkpoint with other tensors. */
+function changed(
+  kind: string,
+  name: string,
+  change: (tensors: Record<string, Tensor>) => void,
+  metadata: Record<string, string> = {},
+): string {
+  const tensors = readSafetensors(file(`${kind}.safetensors`));
+  change(tensors);
+  const target = path.join(root, `${name}.safetensors`);
+  writeSafetensors(target, tensors, metadata);
+  return target;
+}
+
+test('averages of the weights are read unless others are asked for', async () => {
+  const place = changed('sd1', 'ema', (tensors) => {
+    for (const [name, tensor] of Object.entries(tensors))
+      if (name.startsWith('model.diffusion_model.')) tensors[`model_ema.${name.slice(6).replaceAll('.', '')}`] = tensor;
+    tensors['model_ema.decay'] = { dtype: 'F32', shape: [], data: Buffer.alloc(4) };
+    tensors.betas = { dtype: 'F32', shape: [2], data: Buffer.alloc(8) };
+  });
+  const ema = await openModel(place, { tokenizer });
+  expect(ema.source.unet.tensors?.every(({ stored }) => stored.startsWith('model_ema.'))).toBe(true);
+  const other = await openModel(place, { tokenizer, variant: 'non_ema' });
+  expect(other.source.unet.tensors?.every(({ stored }) => stored.startsWith('model.'))).toBe(true);
+  expect(other.opened).toEqual({ tokenizer, variant: 'non_ema' });
+  expect(other.fingerprint).not.toBe(ema.fingerprint);
+  await expect(openModel(file('sd1.safetensors'), { tokenizer, variant: 'ema' })).rejects.toEqual(
+    error('INVALID_ARGUMENT', /no weights of the variant 'ema'/),
+  );
+});
+
+test('what 2.x predicts is known from metadata, a YAML file or the option; else it is asked for', async () => {
+  const open = async (place: string): Promise<string> =>
+    (await openModel(place, { tokenizer })).source.schedule.prediction;
+  await expect(open(file('sd2.safetensors'))).rejects.toEqual(
+    error('INVALID_ARGUMENT', /does not say what it predicts/, /`prediction`/),
+  );
+  await expect(open(changed('sd2', 'spec', () => undefined, { 'modelspec.prediction_type': 'v' }))).resolves.toBe(
+    'v_prediction',
+  );
+  const place = path.join(root, 'yaml', 'model.safetensors');
+  mkdirSync(path.dirname(place));
+  copyFileSync(file('sd2.safetensors'), place);
+  writeFileSync(place.replace('.safetensors', '.yaml'), 'model:\n  params:\n    parameterization: "v"\n');
+  await expect(open(place)).resolves.toBe('v_prediction');
+});
+
+test('a tensor that has no place, an incomplete checkpoint, other files', async () => {
+  const stray = changed('sd1', 'stray', (tensors) => {
+    tensors['model.diffusion_model.adapter.weight'] = { dtype: 'F32', shape: [1], data: Buffer.alloc(4) };
+  });
+  await expect(openModel(stray, { tokenizer })).rejects.toEqual(
+    error('MODEL_UNSUPPORTED', /no part of.*: model\.diffusion_model\.adapter\.weight/),
+  );
+  const unet = changed('sd1', 'unet', (tensors) => {
+    for (const name of Object.keys(tensors)) if (name.startsWith('first_stage_model')) delete tensors[name];
+  });
+  await expect(openModel(unet, { tokenizer })).rejects.toEqual(error('MODEL_INVALID', /has no VAE/));
+  await expect(
+    openModel(path.join(GOLDEN, 'tiny-sd15', 'unet', 'diffusion_pytorch_model.safetensors')),
+  ).rejects.toEqual(error('MODEL_INVALID', /is the UNet of a model folder/));
+  const pickle = path.join(root, 'v1-5.ckpt');
+  writeFileSync(pickle, '');
+  await expect(openModel(pickle)).rejects.toEqual(
+    error('MODEL_INVALID', /pickle file/, /python -c '.*torch\.load\(".*v1-5\.ckpt".*"v1-5\.safetensors"\)'/),
+  );
+  await expect(openModel(path.join(GOLDEN, 'tiny-sd15'), { tokenizer })).rejects.toEqual(
+    error('INVALID_ARGUMENT', /`tokenizer` is for checkpoints/),
+  );
+});
+
+test("CLIP's own tokenizer comes with the package", async () => {
+  const own = await clipTokenizer('clip');
+  expect(own.vocabSize).toBe(49_408);
+  // as published: https://huggingface.co/openai/clip-vit-large-patch14
+  expect(int64Numbers(own.encode(['a photo of a cat'])).slice(0, 9)).toEqual([
+    49406, 320, 1125, 539, 320, 2368, 49407, 49407, 49407,
+  ]);
+  expect(int64Numbers((await clipTokenizer('openclip')).encode(['a photo of a cat'])).slice(5, 9)).toEqual([
+    2368, 49407, 0, 0,
+  ]);
+});
