@@ -2,7 +2,7 @@
 import { openModel } from '../../models/index.js';
 import type { ModelFolder, OpenOptions } from '../../models/index.js';
 import { fromInt64 } from '../../engine/tensor.js';
-import type { ConditionInput, ModelSource, Tensor } from '../../engine/types.js';
+import type { ConditionInput, ModelSource } from '../../engine/types.js';
 import { noise } from './figures.js';
 import { parameterCount } from './parameters.js';
 import { syntheticModel } from './synthetic.js';
