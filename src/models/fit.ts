@@ -1,13 +1,19 @@
 // Checks that the components of a model fit each other, from their configs and headers.
 import { DiffmineError } from '../util/errors.js';
-import type { ModelPart, UNetConfig, VaeConfig } from '../engine/types.js';
-import type { TextParts } from './text.js';
+import type { ModelPart, TextEncoderConfig, UNetConfig, VaeConfig } from '../engine/types.js';
+import type { Tokenizer } from './tokenizer.js';
 import { shapeOf, type Weights } from './weights.js';
 
 export interface LoadedPart<Config> extends ModelPart<Config> {
   /** unet, vae, text_encoder */
   name: string;
   weights: Weights;
+}
+
+export interface TextParts {
+  encoders: LoadedPart<TextEncoderConfig>[];
+  /** one for each encoder */
+  tokenizers: Tokenizer[];
 }
 
 /** Whether the parts fit each other, and the weights their configurations, as far as headers tell. */

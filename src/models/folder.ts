@@ -13,13 +13,13 @@ import {
   readUNetConfig,
   readVaeConfig,
 } from './configs.js';
-import { checkFit, type LoadedPart } from './fit.js';
+import { checkFit, type LoadedPart, type TextParts } from './fit.js';
 import { isObject, readJsonObject, type JsonObject } from './json.js';
 import type { HubHooks } from './hub/hub.js';
 import { locate, type HubSource } from './locate.js';
 import { variantOf, type OpenOptions } from './options.js';
 import { IGNORED, isComponent } from './parts.js';
-import { openText, type TextParts } from './text.js';
+import { openText } from './text.js';
 import type { Tokenizer } from './tokenizer.js';
 import { countParameters, dtypesOf, findWeights, hashWeights } from './weights.js';
 

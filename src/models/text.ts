@@ -4,15 +4,9 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { TextEncoderConfig, UNetConfig } from '../engine/types.js';
 import { readTextEncoderConfig } from './configs.js';
-import type { LoadedPart } from './fit.js';
+import type { LoadedPart, TextParts } from './fit.js';
 import type { JsonObject } from './json.js';
 import { Tokenizer } from './tokenizer.js';
-
-export interface TextParts {
-  encoders: LoadedPart<TextEncoderConfig>[];
-  /** one for each encoder */
-  tokenizers: Tokenizer[];
-}
 
 /** What opening a folder provides: its files, which take part in its fingerprint. */
 export interface Opening {
