@@ -21,5 +21,5 @@ export {
 } from './read-image.js';
 export { rootOf } from './patterns.js';
 export { prefetch, type Fetched, type PrefetchOptions } from './prefetch.js';
-export { fillPrompt, PRESETS, type Preset, type PresetName } from './presets.js';
+export { fillPrompt, layoutOf, PRESETS, type Preset, type PresetName } from './presets.js';
 export { bucketRoot } from './bucket.js';

@@ -1,5 +1,6 @@
 // Shared by stages for resolving options: presets, integers, timesteps, the images of a dataset.
 import {
+  layoutOf,
   openDataset,
   PRESETS,
   restricted,
@@ -75,7 +76,7 @@ export async function imagesOf({
   out?: string | undefined;
 }): Promise<Dataset> {
   const dataset = await openDataset(path, {
-    layout: isPreset(preset) ? preset : 'auto',
+    layout: layoutOf(preset),
     checksum,
     ...sourceOf(options),
     ...(out === undefined ? {} : { out }),

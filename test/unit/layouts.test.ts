@@ -210,7 +210,7 @@ describe('faces', () => {
       layout: undefined,
       images: [['1900s/c.png', '1900s']],
     });
-    expect(fillPrompt(PRESETS.faces.prompt, '1900')).toBe("Portrait at the 1900's.");
+    expect(fillPrompt(PRESETS.faces.prompt, '1900')).toBe('A portrait from the 1900s.');
   });
   test('train/ of no decades is a label like any other', async () => {
     expect(await read(folder({ 'train/steam/a.png': true }))).toMatchObject({

@@ -8,6 +8,7 @@ import {
   type Dataset,
   type ImageList,
   type SizeOptions,
+  layoutOf,
   sourceOf,
 } from '../../data/index.js';
 import { listed, namedLabels, spokenLabels, splitLabels } from '../../data/labels.js';
@@ -86,7 +87,7 @@ export async function resolveTranslation(
 
   const { out } = options;
   const dataset = await openDataset(options.dataset, {
-    layout: options.preset ?? 'auto',
+    layout: layoutOf(options.preset),
     out,
     ...sourceOf({ ...options, limit: undefined }), // `limit` of a translation counts its images
   });
