@@ -2,13 +2,14 @@
 import type { Output } from './output.js';
 import type { Given } from '../options/check.js';
 import type { Schema } from '../options/option.js';
+import type { Line } from '../tools/submit/line.js';
 
 export interface CommandContext {
   output: Output;
   /** aborted by the first Ctrl-C or SIGTERM */
   signal: AbortSignal;
-  /** the words after --, of a command that takes a command line */
-  line: readonly string[];
+  /** reads the words after --, of a command that takes another command line */
+  readLine: () => Promise<Line>;
 }
 
 /** What a command has to say: the same result for people and, with --json, for programs. */

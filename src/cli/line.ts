@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { DiffmineError } from '../util/errors.js';
 import { COMMANDS, loadCommand } from './commands.js';
 import { COMMON, flagsOf, readValues } from './options.js';
-import { declare, rawOf } from './run-command.js';
+import { declare, rawOf } from './declare.js';
 import { PARSING } from './parsing.js';
 import type { Line, Value } from '../tools/submit/line.js';
 

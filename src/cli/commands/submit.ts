@@ -15,10 +15,9 @@ export const submitCommand = command({
       'Print the manifests of an Indexed Job',
     ],
   ],
-  async handle(values, { line, signal }) {
-    const { readLine } = await import('../line.js');
+  async handle(values, { readLine, signal }) {
     const { submit } = await import('../../tools/submit/submit.js');
-    const submission = await submit(values, await readLine(line), signal);
+    const submission = await submit(values, await readLine(), signal);
     const { system, job, document } = submission;
     return {
       text: job === undefined ? document.trimEnd() : `Submitted ${count(values.parts, 'task')} to ${system}: ${job}`,

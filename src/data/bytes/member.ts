@@ -3,7 +3,8 @@ import { Kept } from '../../util/kept.js';
 import type { Member } from './names.js';
 import { readRemote } from './remote.js';
 import { ParquetFile, type Leaf } from './parquet.js';
-import { openSource, type ByteSource } from './source.js';
+import type { ByteSource } from './byte-source.js';
+import { openSource } from './source.js';
 
 /** Containers that are kept open. */
 const OPEN = 16;

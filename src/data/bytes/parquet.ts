@@ -6,7 +6,7 @@ import type { AsyncBuffer, ColumnChunk, CompressionCodec, FileMetaData, SchemaTr
 };
 import { DiffmineError } from '../../util/errors.js';
 import { Kept } from '../../util/kept.js';
-import type { ByteSource } from './source.js';
+import type { ByteSource } from './byte-source.js';
 
 /** Rows of one page of a column. */
 interface Page {

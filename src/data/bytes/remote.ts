@@ -2,7 +2,7 @@
 import { Bucket, isBucket } from '../../util/bucket.js';
 import { DiffmineError } from '../../util/errors.js';
 import { systemPath } from '../names.js';
-import type { ByteSource } from './source.js';
+import type { ByteSource } from './byte-source.js';
 
 /** Tries of a web address. */
 const TRIES = 4;

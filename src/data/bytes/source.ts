@@ -1,25 +1,12 @@
-// Where the bytes of a container (tar, Parquet) come from: a file here; other stores implement the same interface.
+// Opens containers (tar, Parquet): files here, objects in buckets by remote.ts.
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { DiffmineError } from '../../util/errors.js';
 import { openingError } from '../files.js';
 import { systemPath } from '../names.js';
+import type { ByteSource } from './byte-source.js';
 import { isRemote } from './names.js';
 import { remoteSource } from './remote.js';
-
-/** Bytes of a known number that can be read from any place. */
-export interface ByteSource {
-  /** as messages name it */
-  readonly name: string;
-  readonly size: number;
-  /** ms; undefined where the store knows none */
-  readonly mtime: number | undefined;
-  /** Bytes begin ... end, exclusive; fewer only at the end of the source. */
-  read(begin: number, end: number): Promise<Buffer>;
-  /** The bytes from `begin` on, in chunks of any length. */
-  stream(begin?: number): AsyncIterable<Buffer>;
-  close(): Promise<void>;
-}
 
 /** Bytes per chunk of a stream. */
 const CHUNK = 2 ** 20;

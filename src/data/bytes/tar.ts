@@ -2,7 +2,7 @@
 // archive of large images is listed without reading them.
 import { DiffmineError } from '../../util/errors.js';
 import { nameOfBytes } from '../names.js';
-import type { ByteSource } from './source.js';
+import type { ByteSource } from './byte-source.js';
 
 export interface TarMember {
   /** as a name (names.ts), forward slashes, without a leading './' */

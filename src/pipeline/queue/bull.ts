@@ -4,7 +4,7 @@ import type { Queue, Worker, WorkerOptions } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { DiffmineError } from '../../util/errors.js';
 import type { QueueAddress } from './address.js';
-import type { ShardJob } from './jobs.js';
+import type { ShardJob } from './job.js';
 
 /** How long the first connection may take, ms. */
 const CONNECT = 10_000;

@@ -2,6 +2,7 @@
 import { asDiffmineError, EXIT_CODES, type DiffmineError, type ErrorCode } from '../../util/errors.js';
 import { shardName } from '../../runs/shards.js';
 import type { Connection, Job } from './bull.js';
+import type { ShardJob } from './job.js';
 import { runId, type Descriptor } from './descriptor.js';
 import type { Standing } from '../standing.js';
 
@@ -11,19 +12,6 @@ const ATTEMPTS = 4;
 const BACKOFF = 5000;
 /** Jobs per request. */
 const CHUNK = 1000;
-
-/** The data of a job. */
-export interface ShardJob {
-  /** folder of the run */
-  run: string;
-  id: string;
-  shard: number;
-  round?: number;
-  /** of diffmine, that began the run */
-  version: string;
-  /** why a worker could not take it: another one may */
-  refused?: { by: string; why: string };
-}
 
 /** A shard that has failed for good. */
 export interface FailedShard {

@@ -11,7 +11,8 @@ import type { Standing } from '../standing.js';
 import { Worker as EngineProcess } from '../workers.js';
 import type { Connection, Job } from './bull.js';
 import { moduleOf, readDescriptor, runId, type Descriptor } from './descriptor.js';
-import { mayPass, queuedRun, reasonOf, refill, type QueuedRun, type ShardJob } from './jobs.js';
+import type { ShardJob } from './job.js';
+import { mayPass, queuedRun, reasonOf, refill, type QueuedRun } from './jobs.js';
 
 /** Until a shard that a worker refused is offered again, ms. */
 const REFUSED = 15_000;

@@ -1,0 +1,98 @@
+// The options of a command as yargs knows them, and what was given for them.
+import type { Argv } from 'yargs';
+import { DiffmineError } from '../util/errors.js';
+import { nearest } from '../util/nearest.js';
+import type { Command } from './command.js';
+import { COMMANDS, loadCommand } from './commands.js';
+import { readConfig } from './config.js';
+import { COMMON, flagsOf, type Flag } from './options.js';
+
+const COMMON_FLAGS = flagsOf({ options: COMMON });
+
+/** The options of a command for yargs: names, help and groups only; values are checked by readValues. */
+export function declare(sub: Argv, one: Command): Argv {
+  sub.usage(
+    `diffmine ${one.name} ${(one.places ?? []).map((name) => name.toUpperCase()).join(' ')} [options]${one.line ? ' -- COMMAND ...' : ''}\n\n${one.describe}`,
+  );
+  for (const [name, option] of Object.entries({ ...flagsOf(one), ...COMMON_FLAGS })) {
+    if (option.placed) {
+      sub.positional(name, { describe: option.help, type: 'string' });
+      continue;
+    }
+    sub.option(name, {
+      describe:
+        option.help +
+        (option.choices ? ` [${option.choices.join(' | ')}]` : '') +
+        (option.required ? ' [required]' : '') +
+        (option.fallback === undefined ? '' : ` [default: ${option.fallback}]`),
+      group: `${option.group}:`,
+      ...(option.alias ? { alias: option.alias } : {}),
+      ...(option.flag ? { boolean: true } : option.bare ? { string: true } : { nargs: 1 }),
+    });
+  }
+  for (const [line, what] of one.examples ?? []) sub.example(line, what);
+  return sub;
+}
+
+/** What was typed for a command's options and those of every command, and what the configuration file sets, by name. */
+export async function rawOf(
+  one: Command,
+  parsed: Record<string, unknown>,
+): Promise<Record<'flags' | 'file', Record<string, unknown>>> {
+  const table = { ...flagsOf(one), ...COMMON_FLAGS };
+  refuseUnknown(one, table, parsed);
+  const flags = Object.fromEntries(
+    Object.entries(table).map(([name, { list }]) => [name, list ? parsed[name] : lastOf(parsed[name])]),
+  );
+  let file: Record<string, unknown> = {};
+  if (typeof flags['config'] === 'string') {
+    const all = [{ options: COMMON }, ...(await Promise.all(COMMANDS.map(loadCommand)))];
+    const known = new Set(all.flatMap((other) => Object.keys(flagsOf(other))));
+    file = await readConfig(flags['config'], new Set(Object.keys(table)), known);
+  }
+  return { flags, file };
+}
+
+/** Of an option that takes no list the last value counts: a line can be recalled and amended at its end. */
+function lastOf(value: unknown): unknown {
+  return Array.isArray(value) ? value.at(-1) : value;
+}
+
+/** yargs keeps what it does not know; a mistyped option must never be ignored. */
+function refuseUnknown(one: Command, table: Record<string, Flag>, parsed: Record<string, unknown>): void {
+  const known = new Set([
+    ...Object.keys(table),
+    ...Object.values(table).flatMap((option) => option.alias ?? []),
+    'help',
+    'h',
+    'version',
+    '$0',
+    '_',
+    '--',
+  ]);
+  const unknown = Object.keys(parsed).find((name) => !known.has(name));
+  if (unknown !== undefined) {
+    const guess = nearest(
+      unknown,
+      Object.keys(table).filter((name) => !table[name]?.placed),
+      4,
+    );
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `${one.name} has no option ${unknown.length === 1 ? '-' : '--'}${unknown}.`,
+      `${guess ? `Did you mean --${guess}? ` : ''}See: diffmine ${one.name} --help`,
+    );
+  }
+  refuseSurplus(one, (parsed['_'] as unknown[]).slice(1));
+}
+
+/** Refuses words that the command has no place for. */
+export function refuseSurplus(one: Command, surplus: readonly unknown[]): void {
+  if (surplus.length > 0) {
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `${one.name} got an unexpected argument "${String(surplus[0])}".`,
+      `Quote values that contain spaces. See: diffmine ${one.name} --help`,
+    );
+  }
+}
