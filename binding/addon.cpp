@@ -56,6 +56,8 @@ constexpr Export kExports[] = {
     {"encodeImages", promised<encode_images>},
     {"schedule", checked<schedule>},
     {"addNoise", checked<add_noise>},
+    {"flowSteps", checked<flow_steps>},
+    {"flowStep", checked<flow_step>},
     {"ddimTimesteps", checked<ddim_timesteps>},
     {"ddimStep", checked<ddim_step>},
     {"ddimInvertStep", checked<ddim_invert_step>},

@@ -27,6 +27,8 @@ Napi::Value encode_images(Info);
 // schedule.cpp
 Napi::Value schedule(Info);
 Napi::Value add_noise(Info);
+Napi::Value flow_steps(Info);
+Napi::Value flow_step(Info);
 Napi::Value ddim_timesteps(Info);
 Napi::Value ddim_step(Info);
 Napi::Value ddim_invert_step(Info);

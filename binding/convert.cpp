@@ -140,6 +140,12 @@ std::vector<int64_t> Arg::integers(int64_t min, int64_t max) const {
   return numbers;
 }
 
+std::vector<double> Arg::numbers() const {
+  std::vector<double> numbers;
+  for (const Arg& item : items()) numbers.push_back(item.number());
+  return numbers;
+}
+
 std::vector<std::string> Arg::strings() const {
   std::vector<std::string> texts;
   for (const Arg& item : items()) texts.push_back(item.string());
@@ -239,6 +245,12 @@ Napi::Object to_js(Napi::Env env, const at::Tensor& owned) {
   object["shape"] = to_js(env, owned.sizes().vec());
   object["data"] = Napi::Uint8Array::New(env, bytes, Napi::ArrayBuffer(env, buffer), 0);
   return object;
+}
+
+Napi::Array to_js(Napi::Env env, const std::vector<double>& numbers) {
+  Napi::Array array = Napi::Array::New(env, numbers.size());
+  for (size_t i = 0; i < numbers.size(); ++i) array.Set(static_cast<uint32_t>(i), Napi::Number::New(env, numbers[i]));
+  return array;
 }
 
 Napi::Array to_js(Napi::Env env, const std::vector<int64_t>& numbers) {

@@ -49,6 +49,7 @@ class Arg {
   }
 
   std::vector<int64_t> integers(int64_t min = -kMaxSafeInteger, int64_t max = kMaxSafeInteger) const;
+  std::vector<double> numbers() const;  // finite
   std::vector<std::string> strings() const;
   // Bytes are copied when requested, and nothing of JS runs between looking at them and the copy: JS may
   // transfer, shrink or overwrite its memory at any later moment, and a reference to it would not hinder it.
@@ -68,6 +69,7 @@ at::Tensor own(at::Tensor tensor);
 // {dtype, shape, data} over the tensor's own memory (see `own`), without a copy where the runtime allows.
 Napi::Object to_js(Napi::Env env, const at::Tensor& owned);
 Napi::Array to_js(Napi::Env env, const std::vector<int64_t>& numbers);
+Napi::Array to_js(Napi::Env env, const std::vector<double>& numbers);
 
 const char* dtype_name(at::ScalarType dtype);
 

@@ -42,6 +42,48 @@ UNetConfig unet_config(const Arg& arg) {
   return c;
 }
 
+// What the configs of transformers have in common.
+template <class Config>
+Config transformer_config(const Arg& arg) {
+  Config c;
+  c.in_channels = arg["inChannels"].integer(1);
+  c.out_channels = arg["outChannels"].integer(1);
+  c.num_layers = arg["numLayers"].integer(1);
+  c.num_attention_heads = arg["numAttentionHeads"].integer(1);
+  c.attention_head_dim = arg["attentionHeadDim"].integer(1);
+  c.patch_size = arg["patchSize"].integer(1);
+  c.sample_size = arg["sampleSize"].integer(1);
+  return c;
+}
+
+DiTConfig dit_config(const Arg& arg) {
+  auto c = transformer_config<DiTConfig>(arg);
+  c.num_classes = arg["numClasses"].integer(1);
+  c.attention_bias = arg["attentionBias"].boolean(true);
+  c.activation = arg["activation"].string();
+  c.norm_eps = arg["normEps"].number();
+  c.norm_elementwise_affine = arg["normElementwiseAffine"].boolean(false);
+  return c;
+}
+
+Sd3Config sd3_config(const Arg& arg) {
+  auto c = transformer_config<Sd3Config>(arg);
+  c.joint_attention_dim = arg["jointAttentionDim"].integer(1);
+  c.pooled_projection_dim = arg["pooledProjectionDim"].integer(1);
+  c.pos_embed_max_size = arg["posEmbedMaxSize"].integer(1);
+  c.dual_attention_layers = arg["dualAttentionLayers"].integers(0);
+  c.qk_norm = arg["qkNorm"].boolean(false);
+  return c;
+}
+
+DenoiserConfig denoiser_config(const Arg& arg) {
+  const auto read = arg["kind"].choice<DenoiserConfig (*)(const Arg&)>({
+      {"dit", [](const Arg& a) -> DenoiserConfig { return dit_config(a); }},
+      {"sd3", [](const Arg& a) -> DenoiserConfig { return sd3_config(a); }},
+  });
+  return read(arg);
+}
+
 VaeConfig vae_config(const Arg& arg) {
   VaeConfig c;
   c.in_channels = arg["inChannels"].integer(1);
@@ -51,6 +93,7 @@ VaeConfig vae_config(const Arg& arg) {
   c.layers_per_block = arg["layersPerBlock"].integer(1);
   c.norm_num_groups = arg["normNumGroups"].integer(1);
   c.scaling_factor = arg["scalingFactor"].number();
+  c.shift_factor = arg["shiftFactor"].number();
   c.use_quant_conv = arg["useQuantConv"].boolean(true);
   c.use_post_quant_conv = arg["usePostQuantConv"].boolean(true);
   c.mid_block_add_attention = arg["midBlockAddAttention"].boolean(true);
@@ -78,6 +121,8 @@ TextEncoderConfig text_encoder_config(const Arg& arg) {
 }  // namespace
 
 ModelPart<DenoiserConfig> denoiser_argument(const Arg& source) {
+  if (const Arg transformer = source["transformer"]; transformer.present())
+    return part_argument<DenoiserConfig>(transformer, denoiser_config);
   return part_argument<DenoiserConfig>(source["unet"],
                                        [](const Arg& config) -> DenoiserConfig { return unet_config(config); });
 }

@@ -11,5 +11,7 @@ inline Sampler sampler_argument(const Arg& arg) {
 }
 
 ScheduleConfig schedule_argument(const Arg& arg);
+// Timesteps of the schedule [N]: int64, or fp32 of a flow.
+at::Tensor timesteps_argument(const Arg& arg, const Schedule& schedule);
 
 }  // namespace diffmine::binding

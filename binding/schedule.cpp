@@ -10,12 +10,16 @@ namespace diffmine::binding {
 
 ScheduleConfig schedule_argument(const Arg& arg) {
   ScheduleConfig config;
-  config.beta_schedule = arg["betaSchedule"].string();
   config.train_timesteps = arg["trainTimesteps"].integer(1, 1'000'000);
+  config.prediction = arg["prediction"].choice<Prediction>(
+      {{"epsilon", Prediction::kEpsilon}, {"v_prediction", Prediction::kVelocity}, {"flow", Prediction::kFlow}});
+  if (config.prediction == Prediction::kFlow) {
+    config.shift = arg["shift"].number();
+    return config;
+  }
+  config.beta_schedule = arg["betaSchedule"].string();
   config.beta_start = arg["betaStart"].number();
   config.beta_end = arg["betaEnd"].number();
-  config.prediction = arg["prediction"].choice<Prediction>(
-      {{"epsilon", Prediction::kEpsilon}, {"v_prediction", Prediction::kVelocity}});
   config.set_alpha_to_one = arg["setAlphaToOne"].boolean(true);
   config.steps_offset = arg["stepsOffset"].integer(0);
   config.clip_sample = arg["clipSample"].boolean(true);
@@ -23,8 +27,19 @@ ScheduleConfig schedule_argument(const Arg& arg) {
   return config;
 }
 
+at::Tensor timesteps_argument(const Arg& arg, const Schedule& schedule) {
+  const int64_t count = schedule.config().train_timesteps;
+  if (!schedule.flow()) return at::tensor(arg.integers(0, count - 1), at::kLong);
+  const auto timesteps = arg.numbers();
+  for (const double t : timesteps) {
+    if (t < 0 || t > static_cast<double>(count)) arg.fail("timesteps of 0 ... " + std::to_string(count));
+  }
+  return at::tensor(timesteps, at::kFloat);
+}
+
 Napi::Value schedule(Info info) {
   const Schedule schedule(schedule_argument({info[0], "config"}));
+  if (schedule.flow()) throw Error(code::kInvalidArgument, "A flow has no betas.");
   Napi::Object result = Napi::Object::New(info.Env());
   result["betas"] = to_js(info.Env(), own(schedule.betas()));
   result["alphasCumprod"] = to_js(info.Env(), own(schedule.alphas_cumprod()));
@@ -35,14 +50,31 @@ Napi::Value add_noise(Info info) {
   const Schedule schedule(schedule_argument({info[0], "config"}));
   const at::Tensor x0 = Arg(info[1], "x0").tensor(at::kFloat), noise = Arg(info[2], "noise").tensor(at::kFloat);
   const Arg steps(info[3], "timesteps");
-  const auto timesteps = steps.integers(0, schedule.config().train_timesteps - 1);
+  const at::Tensor t = timesteps_argument(steps, schedule);
   if (x0.sizes() != noise.sizes()) throw Error(code::kInvalidArgument, "Expected x0 and noise of the same shape.");
-  if (x0.dim() < 1 || x0.size(0) != static_cast<int64_t>(timesteps.size())) steps.fail("one timestep for each of x0");
-  const at::Tensor t = at::tensor(timesteps, at::kLong);
+  if (x0.dim() < 1 || x0.size(0) != t.size(0)) steps.fail("one timestep for each of x0");
   Napi::Object result = Napi::Object::New(info.Env());
   result["noisy"] = to_js(info.Env(), own(schedule.add_noise(x0, noise, t)));
   result["velocity"] = to_js(info.Env(), own(schedule.velocity(x0, noise, t)));
   return result;
+}
+
+Napi::Value flow_steps(Info info) {
+  const Schedule schedule(schedule_argument({info[0], "config"}));
+  const auto steps = schedule.flow_steps(Arg(info[1], "steps").integer(1, schedule.config().train_timesteps));
+  Napi::Object result = Napi::Object::New(info.Env());
+  result["timesteps"] = to_js(info.Env(), steps.timesteps);
+  result["sigmas"] = to_js(info.Env(), steps.sigmas);
+  return result;
+}
+
+Napi::Value flow_step(Info info) {
+  const double sigma = Arg(info[0], "sigma").number(), next = Arg(info[1], "next").number();
+  const at::Tensor sample = Arg(info[2], "sample").tensor(at::kFloat),
+                   velocity = Arg(info[3], "modelOutput").tensor(at::kFloat);
+  if (sample.sizes() != velocity.sizes())
+    throw Error(code::kInvalidArgument, "Expected sample and modelOutput of the same shape.");
+  return to_js(info.Env(), own(Schedule::flow_step(velocity, sigma, next, sample)));
 }
 
 Napi::Value ddim_timesteps(Info info) {

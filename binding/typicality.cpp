@@ -105,7 +105,10 @@ TypicalityInput input_argument(const Arg& arg, int64_t images, int64_t samples, 
   for (const Arg& key : arg["keys"].items()) input.keys.push_back(key.uint64());
   if (static_cast<int64_t>(input.keys.size()) != images) arg["keys"].fail("one key for each image");
   if (arg["noises"].present()) input.noises = arg["noises"].tensor(at::kFloat);
-  if (arg["timesteps"].present()) input.timesteps = arg["timesteps"].tensor(at::kLong);
+  if (const Arg timesteps = arg["timesteps"]; timesteps.present()) {
+    input.timesteps = timesteps.tensor();
+    if (input.timesteps->scalar_type() != at::kFloat) input.timesteps = timesteps.tensor(at::kLong);
+  }
   return input;
 }
 

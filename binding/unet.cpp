@@ -72,12 +72,14 @@ Napi::Value unet_forward(Info info) {
   const auto handle = ConditionsHandle::from({info[1], "conditions"}, Engine::from({info[0], "engine"}));
   const Arg input(info[2], "input");
   const at::Tensor x = input["x"].tensor(at::kFloat, 4);
-  const std::vector<int64_t> timesteps = input["timesteps"].integers(0);
+  const Arg timesteps = input["timesteps"];
+  const auto t = at::tensor(timesteps.numbers(), at::kDouble);
+  const bool whole = t.equal(t.floor());
+  if (t.numel() > 0 && t.min().item<double>() < 0) timesteps.fail("timesteps of at least 0");
   const std::vector<int64_t> index = input["conditionIndex"].integers(0, handle.rows - 1);
   const int64_t fan_out = input["fanOut"].present() ? input["fanOut"].integer(1, INT32_MAX) : 1;
   const int64_t count = x.size(0);
-  if (static_cast<int64_t>(timesteps.size()) != count)
-    input["timesteps"].fail("one timestep for each of the " + std::to_string(count) + " inputs");
+  if (t.numel() != count) timesteps.fail("one timestep for each of the " + std::to_string(count) + " inputs");
   if (static_cast<int64_t>(index.size()) != count * fan_out) {
     input["conditionIndex"].fail(std::to_string(count * fan_out) + " condition rows (inputs x fanOut)");
   }
@@ -106,10 +108,14 @@ Napi::Value unet_forward(Info info) {
       return injection(path, output);
     };
     const bool watched = !paths.empty() || !injected.empty();
-    const auto options = at::TensorOptions(at::kLong).device(engine.device());
+    const auto device = engine.device();
     const Model& model = engine.model();
-    const auto input = x.to(engine.device()), t = at::tensor(timesteps, options), rows = at::tensor(index, options);
-    auto sample = own(model.forward(input, t, handle.conditions, rows, fan_out, watched ? &observer : nullptr, size));
+    if (!whole && !model.schedule->flow())
+      throw Error(code::kInvalidArgument, "This model takes whole numbers as timesteps.");
+    const auto steps = t.to(device, model.schedule->flow() ? at::kFloat : at::kLong);
+    const auto input = x.to(device), rows = at::tensor(index, at::TensorOptions(at::kLong).device(device));
+    auto sample =
+        own(model.forward(input, steps, handle.conditions, rows, fan_out, watched ? &observer : nullptr, size));
     for (const std::string& path : paths) {
       if (!observed.count(path))
         throw Error(code::kInvalidArgument, "The UNet has no module '" + path + "' to observe.");

@@ -1,4 +1,4 @@
-// Schedules and deterministic DDIM, in fp32 as diffusers computes them.
+// Schedules, deterministic DDIM and Euler steps, in fp32 as diffusers computes them.
 //
 // A "level" is a noise level abar; level(t) = alphas_cumprod[t]. With x = sqrt(abar) x0 + sqrt(1 - abar) eps:
 //   epsilon models:  x0 = (x - sqrt(1 - abar) out) / sqrt(abar),        eps = out
@@ -8,12 +8,16 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cumprod.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/full_like.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/linspace.h>
+#include <ATen/ops/ones_like.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <sstream>
 
 #include "core/error.h"
 
@@ -41,6 +45,16 @@ at::Tensor make_betas(const ScheduleConfig& config) {
   return betas;
 }
 
+void check_flow(const ScheduleConfig& config) {
+  if (config.train_timesteps < 1 || config.train_timesteps > 1'000'000 || !std::isfinite(config.shift) ||
+      config.shift <= 0) {
+    throw Error(code::kModelInvalid,
+                "The flow cannot be used: " + std::to_string(config.train_timesteps) + " training timesteps, shift " +
+                    std::to_string(config.shift) + ".",
+                "Check scheduler/scheduler_config.json.");
+  }
+}
+
 void check(const ScheduleConfig& config) {
   const auto& name = config.beta_schedule;
   if (name != "scaled_linear" && name != "linear" && name != "squaredcos_cap_v2") {
@@ -57,54 +71,104 @@ void check(const ScheduleConfig& config) {
   }
 }
 
-// sqrt(abar) and sqrt(1 - abar) of each row, shaped to broadcast over [B, ...], on x's device.
-struct Levels {
-  at::Tensor signal, noise;
-};
-Levels levels_of(const at::Tensor& alphas_cumprod, const at::Tensor& t, const at::Tensor& x) {
-  const at::Tensor index = t.to(at::kCPU, at::kLong).contiguous();
-  if (x.dim() < 1 || index.dim() != 1 || index.size(0) != x.size(0)) {
-    throw Error(code::kInvalidArgument, "One timestep per sample is needed: " + std::to_string(index.numel()) +
+// [B] shaped to broadcast over x [B, ...], on x's device.
+at::Tensor by_row(const at::Tensor& values, const at::Tensor& x) {
+  if (x.dim() < 1 || values.size(0) != x.size(0)) {
+    throw Error(code::kInvalidArgument, "One timestep per sample is needed: " + std::to_string(values.numel()) +
                                             " timesteps for " + std::to_string(x.dim() ? x.size(0) : 0) + " samples.");
-  }
-  const int64_t steps = alphas_cumprod.size(0);
-  const int64_t* values = index.const_data_ptr<int64_t>();
-  for (int64_t i = 0; i < index.size(0); ++i) {
-    if (values[i] < 0 || values[i] >= steps) {
-      throw Error(code::kInvalidArgument, "Timestep " + std::to_string(values[i]) +
-                                              " lies outside the schedule's 0 to " + std::to_string(steps - 1) + ".");
-    }
   }
   std::vector<int64_t> shape(x.dim(), 1);
   shape[0] = x.size(0);
-  const at::Tensor abar = at::index_select(alphas_cumprod, 0, index).view(shape);
-  return {abar.sqrt().to(x.device()), (1 - abar).sqrt().to(x.device())};
+  return values.view(shape).to(x.device());
 }
 
 }  // namespace
 
 Schedule::Schedule(const ScheduleConfig& config) : config_(config) {
+  if (flow()) {
+    check_flow(config);
+    return;
+  }
   check(config);
   betas_ = make_betas(config);
   alphas_cumprod_ = at::cumprod(1 - betas_, 0);
 }
 
+Schedule::Levels Schedule::levels(const at::Tensor& t) const {
+  const at::Tensor at_cpu = t.to(at::kCPU, flow() ? at::kFloat : at::kLong).reshape({-1}).contiguous();
+  const double last = static_cast<double>(config_.train_timesteps - (flow() ? 0 : 1));
+  if (at_cpu.numel() > 0) {
+    const double least = at_cpu.min().item<double>(), most = at_cpu.max().item<double>();
+    if (!(least >= 0 && most <= last)) {
+      std::ostringstream what;
+      what << "Timestep " << (least >= 0 ? most : least) << " lies outside the schedule's 0 to " << last << ".";
+      throw Error(code::kInvalidArgument, what.str());
+    }
+  }
+  if (flow()) {
+    const at::Tensor sigma = at_cpu / static_cast<double>(config_.train_timesteps);
+    return {1 - sigma, sigma, at::full_like(sigma, -1), at::ones_like(sigma)};
+  }
+  const at::Tensor abar = at::index_select(alphas_cumprod_, 0, at_cpu);
+  const at::Tensor signal = abar.sqrt(), noise = (1 - abar).sqrt();
+  if (config_.prediction == Prediction::kVelocity) return {signal, noise, -noise, signal};
+  return {signal, noise, at::zeros_like(signal), at::ones_like(signal)};
+}
+
 at::Tensor Schedule::add_noise(const at::Tensor& x0, const at::Tensor& noise, const at::Tensor& t) const {
-  const auto [signal, sigma] = levels_of(alphas_cumprod_, t, x0);
-  return signal * x0.to(at::kFloat) + sigma * noise.to(at::kFloat);
+  const Levels level = levels(t);
+  return by_row(level.signal, x0) * x0.to(at::kFloat) + by_row(level.noise, x0) * noise.to(at::kFloat);
 }
 
 at::Tensor Schedule::velocity(const at::Tensor& x0, const at::Tensor& noise, const at::Tensor& t) const {
-  const auto [signal, sigma] = levels_of(alphas_cumprod_, t, x0);
-  return signal * noise.to(at::kFloat) - sigma * x0.to(at::kFloat);
+  if (flow()) return noise.to(at::kFloat) - x0.to(at::kFloat);
+  const Levels level = levels(t);
+  return by_row(level.signal, x0) * noise.to(at::kFloat) - by_row(level.noise, x0) * x0.to(at::kFloat);
 }
 
 at::Tensor Schedule::target(const at::Tensor& x0, const at::Tensor& noise, const at::Tensor& t) const {
-  return config_.prediction == Prediction::kVelocity ? velocity(x0, noise, t) : noise.to(at::kFloat);
+  return config_.prediction == Prediction::kEpsilon ? noise.to(at::kFloat) : velocity(x0, noise, t);
+}
+
+// diffusers makes the sigmas of training in fp32 and those of sampling, from their ends, in fp64; both are shifted.
+Schedule::FlowSteps Schedule::flow_steps(int64_t steps) const {
+  const int64_t T = config_.train_timesteps;
+  if (!flow() || steps < 1 || steps > T) {
+    throw Error(
+        code::kInvalidArgument,
+        flow() ? std::to_string(steps) + " sampling steps do not fit a flow of " + std::to_string(T) + " timesteps."
+               : "A noise schedule has no flow.",
+        "Ask for 1 to " + std::to_string(T) + " steps.");
+  }
+  const auto shifted = [&](auto sigma) {
+    using Number = decltype(sigma);
+    const auto shift = static_cast<Number>(config_.shift), beyond = static_cast<Number>(config_.shift - 1);
+    return shift * sigma / (1 + beyond * sigma);
+  };
+  const auto end = [&](int64_t t) {
+    return static_cast<double>(shifted(static_cast<float>(t) / static_cast<float>(T))) * static_cast<double>(T);
+  };
+  const double first = end(T), last = end(1);
+  FlowSteps made;
+  for (int64_t i = 0; i < steps; ++i) {
+    const double step = steps > 1 ? (last - first) / static_cast<double>(steps - 1) : 0;
+    const double t = i > 0 && i + 1 == steps ? last : static_cast<double>(i) * step + first;
+    const auto sigma = static_cast<float>(shifted(t / static_cast<double>(T)));
+    made.sigmas.push_back(sigma);
+    made.timesteps.push_back(sigma * static_cast<float>(T));
+  }
+  made.sigmas.push_back(0);
+  return made;
+}
+
+at::Tensor Schedule::flow_step(const at::Tensor& velocity, double sigma, double next, const at::Tensor& sample) {
+  const float step = static_cast<float>(next) - static_cast<float>(sigma);
+  return sample.to(at::kFloat) + step * velocity.to(at::kFloat);
 }
 
 std::vector<int64_t> Schedule::ddim_timesteps(int64_t steps) const {
   const int64_t T = config_.train_timesteps;
+  if (flow()) throw Error(code::kInvalidArgument, "DDIM does not apply to flows, which take Euler steps.");
   if (steps < 1 || steps > T || (steps - 1) * (T / steps) + config_.steps_offset >= T || config_.steps_offset < 0) {
     throw Error(code::kInvalidArgument,
                 std::to_string(steps) + " DDIM steps do not fit a schedule of " + std::to_string(T) +
@@ -117,6 +181,7 @@ std::vector<int64_t> Schedule::ddim_timesteps(int64_t steps) const {
 }
 
 float Schedule::level(int64_t t) const {
+  if (flow()) throw Error(code::kInvalidArgument, "DDIM does not apply to flows, which take Euler steps.");
   if (t < 0 || t >= config_.train_timesteps) {
     throw Error(code::kInvalidArgument, "Timestep " + std::to_string(t) + " lies outside the schedule's 0 to " +
                                             std::to_string(config_.train_timesteps - 1) + ".");

@@ -55,7 +55,7 @@ at::Tensor dift_features(const Model& model, const Conditions& conditions, const
   }
   const int64_t blocks = denoiser.feature_blocks();
   if (options.block < 0 || options.block >= blocks) {
-    throw Error(code::kInvalidArgument, "The model has up blocks 0 ... " + std::to_string(blocks - 1) + ", not " +
+    throw Error(code::kInvalidArgument, "The model has blocks 0 ... " + std::to_string(blocks - 1) + ", not " +
                                             std::to_string(options.block) + ".");
   }
 
@@ -82,10 +82,10 @@ at::Tensor dift_features(const Model& model, const Conditions& conditions, const
   const auto image = row.div(ensemble, "floor"), sample = own_noise ? row : row.remainder(ensemble);
   const auto condition = condition_index.to(device, at::kLong).reshape({-1}).index_select(0, image);
   const auto x0 = latents.to(device, at::kFloat);
-  const double alpha_bar = model.schedule->alphas_cumprod()[options.timestep].item<float>();
-  const auto a = at::full({rows}, std::sqrt(alpha_bar), x0.options()),
-             s = at::full({rows}, std::sqrt(1 - alpha_bar), x0.options());
-  const auto t = at::full({rows}, options.timestep, row.options());
+  const auto level = model.schedule->levels(at::full({1}, options.timestep, at::kLong));
+  const auto a = level.signal.expand({rows}).contiguous().to(device),
+             s = level.noise.expand({rows}).contiguous().to(device);
+  const auto t = at::full({rows}, options.timestep, model.schedule->flow() ? x0.options() : row.options());
 
   const std::string wanted = denoiser.feature_path(options.block);
   const PixelSize size = options.size == PixelSize{} ? model.pixels(x0) : options.size;

@@ -1,5 +1,7 @@
 #include "models/load.h"
 
+#include <type_traits>
+
 #include "core/cpu_allocator.h"
 #include "models/denoiser_graph.h"
 #include "weights/lora.h"
@@ -21,7 +23,10 @@ std::shared_ptr<Denoiser> load_denoiser(const DenoiserConfig& config, WeightStor
                                         at::ScalarType dtype, const Context& context, const DenoiserOptions& options) {
   return std::visit(
       [&](const auto& of_kind) -> std::shared_ptr<Denoiser> {
-        return std::make_shared<UNet>(of_kind, weights, device, dtype, context, options);
+        using Config = std::decay_t<decltype(of_kind)>;
+        using Kind = std::conditional_t<std::is_same_v<Config, UNetConfig>, UNet,
+                                        std::conditional_t<std::is_same_v<Config, DiTConfig>, DiT, Sd3>>;
+        return std::make_shared<Kind>(of_kind, weights, device, dtype, context, options);
       },
       config);
 }

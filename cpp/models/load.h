@@ -12,7 +12,9 @@
 
 #include "core/context.h"
 #include "core/engine_options.h"
+#include "models/dit.h"
 #include "models/model.h"
+#include "models/sd3.h"
 #include "models/unet.h"
 #include "weights/lora.h"
 #include "weights/renamed.h"
@@ -38,7 +40,7 @@ struct ModelPart {
 };
 
 // One for each kind of denoiser.
-using DenoiserConfig = std::variant<UNetConfig>;
+using DenoiserConfig = std::variant<UNetConfig, DiTConfig, Sd3Config>;
 
 struct ModelSource {
   ModelPart<DenoiserConfig> denoiser;

@@ -20,6 +20,10 @@ namespace {
 // Pixels the VAE encodes at once: its activations (128 channels at full size) grow with them, its speed hardly does.
 constexpr int64_t kVaePixelsCpu = 512 * 512, kVaePixelsGpu = 4 * 512 * 512;
 
+at::Tensor scaled(const at::Tensor& mean, const VaeConfig& config) {
+  return (config.shift_factor == 0 ? mean : mean - config.shift_factor) * config.scaling_factor;
+}
+
 }  // namespace
 
 at::Tensor Model::forward(const at::Tensor& x, const at::Tensor& t, const std::shared_ptr<const Conditions>& conditions,
@@ -90,7 +94,7 @@ at::Tensor Model::encode_images(const at::Tensor& images, const Context& context
   for (int64_t b = 0; b < cut.size(0); b += at_once) {
     context.check_cancelled();
     const auto posterior = vae->encode(to_input(cut.slice(0, b, std::min(b + at_once, cut.size(0)))));
-    latents.push_back(posterior.mean.to(at::kFloat) * vae->config().scaling_factor);
+    latents.push_back(scaled(posterior.mean.to(at::kFloat), vae->config()));
   }
   if (latents.empty()) throw Error(code::kInvalidArgument, "There is no image to encode.");
   return at::cat(latents).contiguous();

@@ -40,8 +40,8 @@ struct Model {
   void release_memory(const at::Device& device) const noexcept;
 
   // Interleaved RGB bytes of B images of one size -> what the denoiser denoises, fp32 on the model's device:
-  // VAE posterior mean x scaling_factor [B, 4, h, w]; pixel models x / 127.5 - 1 (folded where the model folds).
-  // images [B, H, W, 3] uint8. Images whose sides the model cannot take are cut at right and bottom.
+  // (VAE posterior mean - shift_factor) x scaling_factor [B, C, h, w]; pixel models x / 127.5 - 1 (folded where the
+  // model folds). images [B, H, W, 3] uint8. Images whose sides the model cannot take are cut at right and bottom.
   // Cancelled between the VAE's passes.
   at::Tensor encode_images(const at::Tensor& images, const Context& context = {}) const;
 

@@ -18,7 +18,7 @@ struct VaeConfig {
   std::vector<int64_t> block_out_channels{128, 256, 512, 512};
   int64_t layers_per_block = 2;
   int64_t norm_num_groups = 32;
-  double scaling_factor = 0.18215;
+  double scaling_factor = 0.18215, shift_factor = 0;  // of latents: (mean - shift) * scaling
   bool use_quant_conv = true, use_post_quant_conv = true, mid_block_add_attention = true;
 };
 

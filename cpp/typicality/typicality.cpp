@@ -122,8 +122,9 @@ Sizes check(const Model& model, const Conditions& conditions, const TypicalityIn
     if (!((t.dim() == 1 && t.size(0) == s.all) || (t.dim() == 2 && t.size(0) == s.images && t.size(1) == s.all))) {
       refuse("The replayed timesteps must be [N] or [B, N] of " + std::to_string(s.all) + " samples.");
     }
-    if (t.numel() > 0 && (t.min().item<int64_t>() < 0 || t.max().item<int64_t>() >= steps)) {
-      refuse("Timesteps must lie in 0 ... " + std::to_string(steps - 1) + ".");
+    const int64_t last = model.schedule->flow() ? steps : steps - 1;
+    if (t.numel() > 0 && !(t.min().item<double>() >= 0 && t.max().item<double>() <= static_cast<double>(last))) {
+      refuse("Timesteps must lie in 0 ... " + std::to_string(last) + ".");
     }
   } else if (options.t_begin < 0 || options.t_end > steps || options.t_begin >= options.t_end) {
     refuse("Timesteps are drawn from [begin, end) within 0 ... " + std::to_string(steps) + ".");
@@ -179,18 +180,16 @@ Plan make_plan(const Model& model, const TypicalityInput& input, const Typicalit
   const auto image = row.div(sizes.samples(), "floor"), sample = row.remainder(sizes.samples()) + sizes.begin;
   const auto of_image = image * sizes.all + sample;  // where each image has samples of its own
   const auto t = timesteps.index_select(0, timesteps.size(0) == sizes.images * sizes.all ? of_image : sample);
-  const auto alpha_bar = model.schedule->alphas_cumprod().index_select(0, t);
-  const auto a = at::sqrt(alpha_bar), s = at::sqrt(1 - alpha_bar);
-  const bool velocity = model.schedule->config().prediction == Prediction::kVelocity;  // v = a eps - s x
+  const auto [signal, sigma, target_x, target_noise] = model.schedule->levels(t);
   const auto place = [&](const at::Tensor& tensor) { return upload(tensor, device, model.options.pinned_uploads); };
   Plan plan;
   plan.image = place(image);
   plan.sample = place(input.noises && input.noises->dim() == 5 ? of_image : sample);
-  plan.t = place(t), plan.a = place(a), plan.s = place(s);
-  plan.target_x = place(velocity ? -s : at::zeros_like(s));
-  plan.target_noise = place(velocity ? a : at::ones_like(a));
+  plan.t = place(t), plan.a = place(signal), plan.s = place(sigma);
+  plan.target_x = place(target_x);
+  plan.target_noise = place(target_noise);
   const auto& weights = options.sample_weights;
-  plan.scale = place(weights.empty() ? at::ones_like(s) : at::tensor(weights, at::kFloat).index_select(0, sample));
+  plan.scale = place(weights.empty() ? at::ones_like(sigma) : at::tensor(weights, at::kFloat).index_select(0, sample));
   const auto named = input.conditions.to(at::kLong);
   plan.conditions = place(
       (named.dim() == 3 ? named.flatten(0, 1).index_select(0, of_image) : named.index_select(0, image)).reshape({-1}));
@@ -200,8 +199,8 @@ Plan make_plan(const Model& model, const TypicalityInput& input, const Typicalit
   if (sizes.begin > 0) plan.earlier = place(input.earlier->to(at::kFloat)).contiguous();
   if (options.patch == 0) return plan;
 
-  const std::vector<int64_t> drawn(timesteps.const_data_ptr<int64_t>(),
-                                   timesteps.const_data_ptr<int64_t>() + timesteps.numel());
+  const auto whole = timesteps.to(at::kLong);
+  const std::vector<int64_t> drawn(whole.const_data_ptr<int64_t>(), whole.const_data_ptr<int64_t>() + whole.numel());
   for (int64_t b = 0; b < sizes.images; ++b) {
     // Images of one label share their contrast.
     if (b > 0 && at::equal(input.conditions[b], input.conditions[b - 1]) &&
@@ -387,12 +386,14 @@ TypicalityResult score_typicality(const Model& model, const std::shared_ptr<cons
                                   const Context& context) {
   const Sizes sizes = check(model, *conditions, input, options);
   TypicalityResult result;
-  const auto timesteps =
+  const auto given =
       input.timesteps
-          ? input.timesteps->to(at::kCPU, at::kLong).reshape({-1}).contiguous()
+          ? input.timesteps->to(at::kCPU).reshape({-1})
           : at::tensor(draw_timesteps(options.sampler, options.seed, options.samples, options.t_begin, options.t_end),
                        at::kLong);
-  result.timesteps.assign(timesteps.const_data_ptr<int64_t>(), timesteps.const_data_ptr<int64_t>() + timesteps.numel());
+  const auto timesteps = given.to(model.schedule->flow() ? at::kFloat : at::kLong).contiguous();
+  const auto exact = timesteps.to(at::kDouble);
+  result.timesteps.assign(exact.const_data_ptr<double>(), exact.const_data_ptr<double>() + exact.numel());
   if (sizes.images == 0) return result;
 
   const int64_t fold = model.denoiser->pixel_fold();

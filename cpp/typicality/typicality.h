@@ -47,7 +47,8 @@ struct TypicalityInput {
   at::Tensor weights;  // [B, M, K] fp32, CPU: contrast weights, 0 at the subject, summing to 1: T_m = sum_k w_mk (L_k -
                        // L_subject)
   std::vector<uint64_t> keys;  // [B] image keys for the random control patches
-  // Replay: noises [N, C, h, w] or [B, N, C, h, w] fp32 and timesteps [N] or [B, N] int64 in place of drawn ones.
+  // Replay: noises [N, C, h, w] or [B, N, C, h, w] fp32 and timesteps [N] or [B, N] in place of drawn ones: int64, of
+  // flows also fp32.
   std::optional<at::Tensor> noises, timesteps;
   // [B, sample_begin, M, h', w'] fp32: TypicalityResult::differences of the samples before, put together; needed where
   // sample_begin > 0.
@@ -71,7 +72,7 @@ struct TypicalityResult {
   std::vector<std::vector<TypicalityOutput>> outputs;  // [B][M]
   at::Tensor losses;                                   // [B, end - begin, K, h', w'] fp32 CPU when keep_losses
   at::Tensor differences;  // [B, end - begin, M, h', w'] fp32 CPU when keep_differences: weighted loss differences
-  std::vector<int64_t> timesteps;  // [N]; [B N] where each image replayed its own
+  std::vector<double> timesteps;  // [N]; [B N] where each image replayed its own
 };
 
 // Progress: stage "score", one unit = one UNet evaluation. Cancelled between forward passes. Throws NUMERICS if a

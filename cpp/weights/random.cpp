@@ -23,8 +23,8 @@ int64_t count_of(at::IntArrayRef shape) {
   return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
 }
 
-bool is_norm_scale(const std::string& name) {
-  return name.find("norm") != std::string::npos && name.ends_with(".weight");
+bool is_norm_scale(const std::string& name, at::IntArrayRef shape) {
+  return shape.size() == 1 && name.find("norm") != std::string::npos && name.ends_with(".weight");
 }
 
 // 1 / sqrt(inputs of one output).
@@ -50,7 +50,7 @@ bool ends_branch(const std::string& name) {
 WeightStore synthetic_weights(uint64_t seed) {
   const at::Tensor noise = draw_noise(seed, 0, 1, {kBlock}, Stream::kWeights, at::kCPU).flatten();
   return WeightStore([noise](const std::string& name, at::IntArrayRef shape) -> at::Tensor {
-    if (is_norm_scale(name)) return at::ones(shape);
+    if (is_norm_scale(name, shape)) return at::ones(shape);
     const int64_t count = count_of(shape);
     if (count > kBlock)
       throw Error(code::kInvalidArgument, "A synthetic tensor of " + std::to_string(count) + " elements is too large.");
@@ -62,7 +62,7 @@ WeightStore synthetic_weights(uint64_t seed) {
 
 WeightStore initial_weights(uint64_t seed) {
   return WeightStore([seed](const std::string& name, at::IntArrayRef shape) -> at::Tensor {
-    if (is_norm_scale(name)) return at::ones(shape);
+    if (is_norm_scale(name, shape)) return at::ones(shape);
     if (shape.size() < 2 || ends_branch(name)) return at::zeros(shape);
     const bool table =
         name.find("embedding.weight") != std::string::npos;  // looked up, not multiplied: its rows are of order one

@@ -16,6 +16,7 @@ import type {
   DiftOptions,
   DiftResult,
   EngineOptions,
+  FlowSteps,
   HeatMapOptions,
   KMeansOptions,
   KMeansResult,
@@ -376,6 +377,16 @@ export function addNoise(
   timesteps: number[],
 ): { noisy: Tensor; velocity: Tensor } {
   return call((addon) => addon.addNoise(config, x0, noise, timesteps));
+}
+
+/** The timesteps and noise levels of `steps` Euler steps of a flow. */
+export function flowSteps(config: ScheduleConfig, steps: number): FlowSteps {
+  return call((addon) => addon.flowSteps(config, steps));
+}
+
+/** One Euler step of a flow, from noise level `sigma` to `next`. */
+export function flowStep(sigma: number, next: number, sample: Tensor, modelOutput: Tensor): Tensor {
+  return call((addon) => addon.flowStep(sigma, next, sample, modelOutput));
 }
 
 /** The timesteps of a DDIM schedule of `steps` steps, descending. */

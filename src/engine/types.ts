@@ -72,6 +72,46 @@ export interface UNetConfig {
   pixelFold: number;
 }
 
+/** Mirrors cpp/models/dit.h DiTConfig. src/models makes it from transformer/config.json. */
+export interface DiTConfig {
+  kind: 'dit';
+  inChannels: number;
+  /** inChannels, or twice as many where the variance is learned */
+  outChannels: number;
+  numLayers: number;
+  numAttentionHeads: number;
+  attentionHeadDim: number;
+  patchSize: number;
+  /** cells of the latents it was trained on */
+  sampleSize: number;
+  /** without the null class */
+  numClasses: number;
+  attentionBias: boolean;
+  activation: 'gelu-approximate' | 'gelu' | 'geglu';
+  normEps: number;
+  normElementwiseAffine: boolean;
+}
+
+/** Mirrors cpp/models/sd3.h Sd3Config. */
+export interface Sd3Config {
+  kind: 'sd3';
+  inChannels: number;
+  outChannels: number;
+  numLayers: number;
+  numAttentionHeads: number;
+  attentionHeadDim: number;
+  jointAttentionDim: number;
+  pooledProjectionDim: number;
+  patchSize: number;
+  sampleSize: number;
+  /** patches of the largest image, in each direction */
+  posEmbedMaxSize: number;
+  dualAttentionLayers: number[];
+  qkNorm: boolean;
+}
+
+export type TransformerConfig = DiTConfig | Sd3Config;
+
 export interface VaeConfig {
   inChannels: number;
   outChannels: number;
@@ -80,6 +120,8 @@ export interface VaeConfig {
   layersPerBlock: number;
   normNumGroups: number;
   scalingFactor: number;
+  /** subtracted from latents before they are scaled */
+  shiftFactor: number;
   useQuantConv: boolean;
   usePostQuantConv: boolean;
   midBlockAddAttention: boolean;
@@ -101,11 +143,15 @@ export interface TextEncoderConfig {
 }
 
 export interface ScheduleConfig {
-  betaSchedule: 'scaled_linear' | 'linear' | 'squaredcos_cap_v2';
+  /** none for flows, which have no betas */
+  betaSchedule: 'scaled_linear' | 'linear' | 'squaredcos_cap_v2' | 'none';
   trainTimesteps: number;
   betaStart: number;
   betaEnd: number;
-  prediction: 'epsilon' | 'v_prediction';
+  /** flow: noise - x0 of x_t = (1 - t / T) x0 + t / T noise */
+  prediction: 'epsilon' | 'v_prediction' | 'flow';
+  /** of flows: above 1, sampling takes more of its steps at high noise */
+  shift?: number;
   setAlphaToOne: boolean;
   stepsOffset: number;
   clipSample: boolean;
@@ -133,6 +179,14 @@ export interface LowRankUpdate {
   scale: number;
 }
 
+/** The Euler steps of a flow. */
+export interface FlowSteps {
+  /** descending; one for each step */
+  timesteps: number[];
+  /** timestep / T of each step, then 0 */
+  sigmas: number[];
+}
+
 /** A component of a model: its config and its safetensors files (several if sharded). */
 export interface ModelPart<Config> {
   config: Config;
@@ -151,7 +205,9 @@ export interface ModelPart<Config> {
 
 /** Mirrors cpp/models/model.h. */
 export interface ModelSource {
-  unet: ModelPart<UNetConfig>;
+  /** exactly one of unet and transformer */
+  unet?: ModelPart<UNetConfig>;
+  transformer?: ModelPart<TransformerConfig>;
   vae?: ModelPart<VaeConfig>;
   /** embeddings of several are put side by side */
   textEncoders?: ModelPart<TextEncoderConfig>[];
@@ -272,7 +328,7 @@ export interface TypicalityInput {
   keys: (number | bigint)[];
   /** replay: [N,C,h,w] or [B,N,C,h,w] F32 */
   noises?: Tensor;
-  /** replay: [N] or [B,N] I64 */
+  /** replay: [N] or [B,N] I64; F32 of a flow */
   timesteps?: Tensor;
   /** F32 [B, begin, M, h', w']: differences of the samples before sampleRange, put together; needed where it begins above 0 */
   earlier?: Tensor;
@@ -532,6 +588,8 @@ export interface Addon {
   // schedule (no engine: small and synchronous)
   schedule(config: ScheduleConfig): { betas: Tensor; alphasCumprod: Tensor };
   addNoise(config: ScheduleConfig, x0: Tensor, noise: Tensor, timesteps: number[]): { noisy: Tensor; velocity: Tensor };
+  flowSteps(config: ScheduleConfig, steps: number): FlowSteps;
+  flowStep(sigma: number, next: number, sample: Tensor, modelOutput: Tensor): Tensor;
   ddimTimesteps(config: ScheduleConfig, steps: number): number[];
   ddimStep(
     config: ScheduleConfig,

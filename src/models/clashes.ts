@@ -6,7 +6,7 @@ import { classIds } from './conditions.js';
 import type { ModelFolder } from './folder.js';
 import { normalize, TOKENS } from './tokenizer.js';
 
-type Model = Pick<ModelFolder, 'path' | 'labels' | 'tokenizers'>;
+type Model = Pick<ModelFolder, 'path' | 'labels' | 'classNames' | 'tokenizers'>;
 
 /** One key for each prompt (of a class model: label, '' is null), equal where the model sees the same condition. */
 export function conditionKeys(model: Model, names: readonly string[]): string[] {
@@ -61,5 +61,5 @@ export function difference({ tokenizers }: Pick<Model, 'tokenizers'>, texts: rea
   const cut = new Set(tokenizers?.[0]?.truncated(texts));
   if (texts.every((text) => cut.has(text)))
     return `they differ only after the first ${TOKENS - 2} tokens, which are all that it reads`;
-  return 'they have the same tokens';
+  return tokenizers ? 'they have the same tokens' : 'they are names of one class';
 }

@@ -4,6 +4,7 @@ import { DiffmineError } from '../util/errors.js';
 import type { Conditions, Engine } from '../engine/index.js';
 import { fromInt64 } from '../engine/tensor.js';
 import type { CallOptions, Tensor, TextEmbeddings } from '../engine/types.js';
+import { classFinder } from './class-names.js';
 import { nearest } from '../util/nearest.js';
 import type { ModelFolder } from './folder.js';
 
@@ -29,12 +30,16 @@ export async function prepareConditions(
   return engine.prepareConditions(await encodePrompts(engine, model, prompts, call), call);
 }
 
+/** Of Stable Diffusion 3: places of the T5 encoder's tokens, which hold zeros without it. diffusers' default. */
+export const T5_TOKENS = 256;
+
 /** Embeddings of a text model: text F32 [prompts, 77, D], pooled F32 [prompts, P] where the model takes them. */
 export async function encodePrompts(
   engine: Engine,
   model: ModelFolder,
   prompts: readonly (string | null)[],
   call?: CallOptions,
+  t5Tokens = T5_TOKENS,
 ): Promise<TextEmbeddings> {
   const { tokenizers } = model;
   if (!tokenizers)
@@ -54,12 +59,27 @@ export async function encodePrompts(
     );
   }
   const zero = (row: number): boolean => model.zeroNull && prompts[row] === null;
-  const text = joined(
+  const encoded = joined(
     parts.map((one) => one.text),
     zero,
   );
+  const { transformer } = model.source;
+  const text =
+    transformer?.config.kind === 'sd3' ? padded(encoded, transformer.config.jointAttentionDim, t5Tokens) : encoded;
   const pooled = parts.flatMap((one) => one.pooled ?? []);
   return pooled.length > 0 ? { text, pooled: joined(pooled, zero) } : { text };
+}
+
+/** Text F32 [M, tokens, C] -> [M, tokens + more, width], zeros where there was nothing. */
+function padded({ shape: [rows = 0, tokens = 0, channels = 0], ...text }: Tensor, width: number, more: number): Tensor {
+  const data = Buffer.alloc(4 * rows * (tokens + more) * width);
+  for (let row = 0; row < rows; row++)
+    for (let token = 0; token < tokens; token++)
+      data.set(
+        text.data.subarray(4 * (row * tokens + token) * channels, 4 * (row * tokens + token + 1) * channels),
+        4 * (row * (tokens + more) + token) * width,
+      );
+  return { dtype: 'F32', shape: [rows, tokens + more, width], data };
 }
 
 /** Rows of all parts, some of them zeros instead. */
@@ -73,49 +93,59 @@ function joined(parts: readonly Tensor[], zero: (row: number) => boolean): Tenso
 }
 
 /**
- * Class ids of label names, I64 [names]; '' and null are the null class. A name that no class has is that of the class which is equal to it after NFC.
+ * Class ids of label names, I64 [names]; '' and null are the null class. A class answers to its label, to
+ * each of its names, and to its number (class-names.ts).
  *
  * @throws INVALID_ARGUMENT naming the labels the model knows
  */
-export function classIds(model: Pick<ModelFolder, 'path' | 'labels'>, names: readonly (string | null)[]): Tensor {
+export function classIds(
+  model: Pick<ModelFolder, 'path' | 'labels' | 'classNames'>,
+  names: readonly (string | null)[],
+): Tensor {
   const known = model.labels ?? [];
-  const idOf = classIdOf(known);
+  const idsOf = classFinder(model);
   const ids = names.map((name) => {
-    const id = name === null || name === '' ? known.length : idOf(name);
-    if (id === undefined) {
-      const guess = nearest(name ?? '', known, 3);
+    if (name === null || name === '') return known.length;
+    const [id, ...others] = idsOf(name);
+    if (id !== undefined && others.length === 0) return id;
+    if (id !== undefined)
       throw new DiffmineError(
         'INVALID_ARGUMENT',
-        `The model '${model.path}' does not know the label '${name}'.`,
-        `${guess === undefined ? '' : `Did you mean '${guess}'? `}${knownLabels(known)}`,
+        `The model '${model.path}' has ${others.length + 1} classes named '${name}'.`,
+        `Give the number of the class: ${[id, ...others].join(' or ')}.`,
       );
-    }
-    return id;
+    const guess = nearest(name, known, 3);
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `The model '${model.path}' does not know the label '${name}'.`,
+      `${guess === undefined ? '' : `Did you mean '${guess}'? `}${knownLabels(known)}`,
+    );
   });
   return fromInt64([ids.length], ids);
 }
 
 /** @throws DATASET_INVALID for labels of `what` that a class model does not know */
 export function checkLabels(
-  model: Pick<ModelFolder, 'conditioning' | 'labels'>,
+  model: Pick<ModelFolder, 'conditioning' | 'labels' | 'classNames'>,
   labels: readonly string[],
   what: string,
 ): void {
   if (model.conditioning !== 'class') return;
-  const idOf = classIdOf(model.labels ?? []);
-  const unknown = labels.filter((label) => idOf(label) === undefined);
+  const idsOf = classFinder(model);
+  const shared = labels.find((label) => idsOf(label).length > 1);
+  if (shared !== undefined)
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `The model has ${idsOf(shared).length} classes named '${shared}', a label of ${what}.`,
+      `Rename the label to the number of its class: ${idsOf(shared).join(' or ')}.`,
+    );
+  const unknown = labels.filter((label) => idsOf(label).length === 0);
   if (unknown.length > 0)
     throw new DiffmineError(
       'DATASET_INVALID',
       `The model does not have the label${unknown.length === 1 ? '' : 's'} ${listed(unknown)} of ${what}.`,
       knownLabels(model.labels ?? []),
     );
-}
-
-function classIdOf(known: readonly string[]): (name: string) => number | undefined {
-  const exact = new Map(known.map((label, id) => [label, id]));
-  const composed = new Map(known.map((label, id) => [label.normalize('NFC'), id]));
-  return (name) => exact.get(name) ?? composed.get(name.normalize('NFC'));
 }
 
 const knownLabels = (known: readonly string[]): string =>

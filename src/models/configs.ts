@@ -84,6 +84,9 @@ export function readUNetConfig(file: string, json: JsonObject): UNetConfig & { s
     ...(reader.has('addition_embed_type') && { addedEmbedding: readAddedEmbedding(reader) }),
     sampleSize: readSampleSize(file, json),
   };
+  if (!config.addedEmbedding)
+    for (const key of ['addition_time_embed_dim', 'projection_class_embeddings_input_dim'])
+      if (reader.has(key)) throw reader.unsupported(key, reader.get(key), 'null without addition_embed_type');
   const timeWidth = 4 * (blockOutChannels[0] as number);
   if (reader.has('time_embedding_dim') && reader.get('time_embedding_dim') !== timeWidth)
     throw reader.unsupported(
@@ -162,7 +165,6 @@ export function readVaeConfig(file: string, json: JsonObject): VaeConfig {
     act_fn: ['silu', 'swish'],
     latents_mean: [],
     latents_std: [],
-    shift_factor: [0],
   });
   const blockOutChannels = reader.counts('block_out_channels');
   for (const [key, type] of [
@@ -183,6 +185,7 @@ export function readVaeConfig(file: string, json: JsonObject): VaeConfig {
     layersPerBlock: reader.count('layers_per_block'),
     normNumGroups: reader.count('norm_num_groups', 32),
     scalingFactor: reader.number('scaling_factor', 0.18215),
+    shiftFactor: reader.number('shift_factor', 0),
     useQuantConv: reader.boolean('use_quant_conv', true),
     usePostQuantConv: reader.boolean('use_post_quant_conv', true),
     midBlockAddAttention: reader.boolean('mid_block_add_attention', true),

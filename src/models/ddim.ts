@@ -1,7 +1,7 @@
-// Deterministic sampling (DDIM, Song et al. 2021, eta = 0) with classifier-free guidance, and its inversion. The caller provides the model's output:
+// Deterministic sampling (DDIM, Song et al. 2021, eta = 0; of flows Euler's method) with classifier-free guidance, and DDIM's inversion. The caller provides the model's output:
 // from an engine, or from a trainer during training.
 import { DiffmineError } from '../util/errors.js';
-import { ddimInvertStep, ddimStep, ddimTimesteps, drawNoise } from '../engine/index.js';
+import { ddimInvertStep, ddimStep, ddimTimesteps, drawNoise, flowStep, flowSteps } from '../engine/index.js';
 import { float32, fromFloat32 } from '../engine/tensor.js';
 import type { ScheduleConfig, Tensor } from '../engine/types.js';
 import type { Hooks, Progress } from '../util/hooks.js';
@@ -45,11 +45,12 @@ export interface DdimHooks extends Pick<Hooks<Progress<'sample'>>, 'signal' | 'o
 
 /**
  * Timesteps of `steps` sampling steps, descending, spaced as diffusers does: "leading" (i (T / steps) + steps_offset), "trailing" (from the end,
- * down by T / steps) or "linspace" (from T - 1 to 0, both included).
+ * down by T / steps) or "linspace" (from T - 1 to 0, both included). Those of flows are spaced by their shift.
  *
  * @throws INVALID_ARGUMENT for steps that do not fit the schedule, or another spacing
  */
 export function samplingTimesteps(schedule: ScheduleConfig, steps: number, spacing = 'leading'): number[] {
+  if (schedule.prediction === 'flow') return flowSteps(schedule, steps).timesteps;
   if (spacing === 'leading') return ddimTimesteps(schedule, steps);
   const { trainTimesteps } = schedule;
   if (!Number.isSafeInteger(steps) || steps < 1 || steps > trainTimesteps) {
@@ -79,6 +80,15 @@ function roundEven(value: number): number {
   return rest > 0.5 || (rest === 0.5 && down % 2 !== 0) ? down + 1 : down;
 }
 
+/** x after the step number `step`, from `t`, with the model's output. */
+type Stepper = (step: number, t: number, x: Tensor, output: Tensor) => Tensor;
+
+function stepper(schedule: ScheduleConfig, steps: number): Stepper {
+  if (schedule.prediction !== 'flow') return (_, t, x, output) => ddimStep(schedule, steps, t, x, output).prevSample;
+  const { sigmas } = flowSteps(schedule, steps);
+  return (step, _, x, output) => flowStep(sigmas[step] ?? 0, sigmas[step + 1] ?? 0, x, output);
+}
+
 /**
  * x0 F32 [rows, C, h, w]: latents, or pixels (folded where the model folds). An image depends on its noise and its condition alone; what shares
  * its pass changes no more than the rounding.
@@ -95,6 +105,7 @@ export async function sampleDdim(
   const shape = [...request.shape];
   const size = shape.reduce((product, side) => product * side, 1);
   const timesteps = samplingTimesteps(schedule, steps, request.spacing);
+  const next = stepper(schedule, steps);
   const one = guidance === 1 || guidance === 0;
   const together = Math.max(1, Math.floor(batch / (one ? 1 : 2)));
   const result = new Float32Array(rows.length * size);
@@ -130,7 +141,7 @@ export async function sampleDdim(
           concatenate([float32(await evaluate(x, own)), float32(await evaluate(x, nulls))], [2 * own.length, ...shape]),
           guidance,
         );
-      x = ddimStep(schedule, steps, t, x, output).prevSample;
+      x = next(step, t, x, output);
       hooks.onStep?.(t, x, begin);
       hooks.onProgress?.({
         type: 'sample',

@@ -1,6 +1,6 @@
 // Checks that the components of a model fit each other, from their configs and headers.
 import { DiffmineError } from '../util/errors.js';
-import type { ModelPart, TextEncoderConfig, UNetConfig, VaeConfig } from '../engine/types.js';
+import type { ModelPart, TextEncoderConfig, TransformerConfig, UNetConfig, VaeConfig } from '../engine/types.js';
 import type { Tokenizer } from './tokenizer.js';
 import { shapeOf, type Weights } from './weights.js';
 
@@ -16,24 +16,67 @@ export interface TextParts {
   tokenizers: Tokenizer[];
 }
 
+const mismatch = (what: string): DiffmineError =>
+  new DiffmineError(
+    'MODEL_INVALID',
+    `${what}.`,
+    'The components of the folder belong to different models, or a config.json was changed.',
+  );
+
+/** A tensor of a part, under one of its names, must have the shape that the configuration gives it. */
+function expect(owner: LoadedPart<unknown>, shape: number[], ...names: string[]): void {
+  const got = shapeOf(owner.weights, ...names);
+  if (!got) throw mismatch(`The weights of ${owner.name} have no tensor '${names[0]}'`);
+  if (got.join() !== shape.join())
+    throw mismatch(
+      `The tensor '${names[0]}' of ${owner.name} has shape [${got.join(', ')}], but its config.json asks for [${shape.join(', ')}]`,
+    );
+}
+
+function expectVae(vae: LoadedPart<VaeConfig>): void {
+  const { blockOutChannels, inChannels, latentChannels } = vae.config;
+  expect(vae, [blockOutChannels[0] as number, inChannels, 3, 3], 'encoder.conv_in.weight');
+  expect(vae, [blockOutChannels.at(-1) as number, latentChannels, 3, 3], 'decoder.conv_in.weight');
+}
+
+/** As checkFit, for a transformer. */
+export function checkTransformer(
+  transformer: LoadedPart<TransformerConfig>,
+  vae?: LoadedPart<VaeConfig>,
+  text?: TextParts,
+): void {
+  const { config } = transformer;
+  const { inChannels, patchSize } = config;
+  const width = config.numAttentionHeads * config.attentionHeadDim;
+  expect(transformer, [width, inChannels, patchSize, patchSize], 'pos_embed.proj.weight');
+  if (config.kind === 'dit')
+    expect(
+      transformer,
+      [config.numClasses + 1, width],
+      'transformer_blocks.0.norm1.emb.class_embedder.embedding_table.weight',
+    );
+  else {
+    expect(transformer, [width, config.jointAttentionDim], 'context_embedder.weight');
+    const sum = (size: (one: TextEncoderConfig) => number): number =>
+      (text?.encoders ?? []).reduce((total, encoder) => total + size(encoder.config), 0);
+    const [hidden, pooled] = [sum(({ hiddenSize }) => hiddenSize), sum(({ projection }) => projection?.dim ?? 0)];
+    if (hidden > config.jointAttentionDim || pooled !== config.pooledProjectionDim)
+      throw mismatch(
+        `The text encoders give ${hidden} channels and ${pooled} pooled ones, but the transformer takes ${config.jointAttentionDim} (joint_attention_dim) and ${config.pooledProjectionDim} (pooled_projection_dim)`,
+      );
+  }
+  if (!vae) return;
+  if (vae.config.latentChannels !== inChannels)
+    throw mismatch(
+      `The transformer takes ${inChannels} channels (in_channels), but the VAE makes ${vae.config.latentChannels} (latent_channels)`,
+    );
+  expectVae(vae);
+}
+
 /** Whether the parts fit each other, and the weights their configurations, as far as headers tell. */
 export function checkFit(unet: LoadedPart<UNetConfig>, vae?: LoadedPart<VaeConfig>, text?: TextParts): void {
   const { inChannels, blockOutChannels, crossAttentionDim, numClassEmbeds, pixelFold, addedEmbedding } = unet.config;
   const width = blockOutChannels[0] as number;
-  const mismatch = (what: string): DiffmineError =>
-    new DiffmineError(
-      'MODEL_INVALID',
-      `${what}.`,
-      'The components of the folder belong to different models, or a config.json was changed.',
-    );
-  const expect = (owner: LoadedPart<unknown>, shape: number[], ...names: string[]): void => {
-    const got = shapeOf(owner.weights, ...names);
-    if (!got) throw mismatch(`The weights of ${owner.name} have no tensor '${names[0]}'`);
-    if (got.join() !== shape.join())
-      throw mismatch(
-        `The tensor '${names[0]}' of ${owner.name} has shape [${got.join(', ')}], but its config.json asks for [${shape.join(', ')}]`,
-      );
-  };
   expect(unet, [width, inChannels, 3, 3], 'conv_in.weight');
   expect(unet, [inChannels, width, 3, 3], 'conv_out.weight');
   if (numClassEmbeds > 0) expect(unet, [numClassEmbeds, 4 * width], 'class_embedding.weight');
@@ -51,9 +94,7 @@ export function checkFit(unet: LoadedPart<UNetConfig>, vae?: LoadedPart<VaeConfi
         'Supported are UNets whose only input is the latent, not inpainting, depth or super-resolution models.',
       );
     }
-    const last = vae.config.blockOutChannels.at(-1) as number;
-    expect(vae, [vae.config.blockOutChannels[0] as number, vae.config.inChannels, 3, 3], 'encoder.conv_in.weight');
-    expect(vae, [last, vae.config.latentChannels, 3, 3], 'decoder.conv_in.weight');
+    expectVae(vae);
   }
   if (!text) return;
   const textWidth = text.encoders.reduce((sum, { config }) => sum + config.hiddenSize, 0);

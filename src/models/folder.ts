@@ -4,7 +4,8 @@ import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DiffmineError } from '../util/errors.js';
 import { readSafetensorsHeader } from '../engine/index.js';
-import type { ModelPart, ModelSource, UNetConfig, VaeConfig } from '../engine/types.js';
+import type { ModelPart, ModelSource, TransformerConfig, UNetConfig, VaeConfig } from '../engine/types.js';
+import { readClassNames } from './class-names.js';
 import {
   hasAttentionUpBlocks,
   hasCrossAttention,
@@ -13,7 +14,8 @@ import {
   readUNetConfig,
   readVaeConfig,
 } from './configs.js';
-import { checkFit, type LoadedPart, type TextParts } from './fit.js';
+import { architectureOf, unetOf, type Architecture } from './denoiser.js';
+import { checkFit, checkTransformer, type LoadedPart, type TextParts } from './fit.js';
 import { isObject, readJsonObject, type JsonObject } from './json.js';
 import type { HubHooks } from './hub/hub.js';
 import { locate, type HubSource } from './locate.js';
@@ -21,6 +23,7 @@ import { variantOf, type OpenOptions } from './options.js';
 import { IGNORED, isComponent } from './parts.js';
 import { openText } from './text.js';
 import type { Tokenizer } from './tokenizer.js';
+import { FLOW_SCHEDULER, readFlowConfig, readTransformerConfig } from './transformers.js';
 import { countParameters, dtypesOf, findWeights, hashWeights } from './weights.js';
 
 export interface ModelFolder {
@@ -40,6 +43,8 @@ export interface ModelFolder {
   source: ModelSource;
   /** class models: names in the order of ids, without the null class, which is the last id */
   labels?: string[];
+  /** class models whose classes have several names: all of each */
+  classNames?: string[][];
   /** text models: one for each text encoder */
   tokenizers?: Tokenizer[];
   /** the condition of no prompt is zeros, not the encoded empty prompt (SDXL) */
@@ -68,6 +73,7 @@ export interface ModelSummary {
   variant?: string | undefined;
   kind: 'latent' | 'pixel';
   conditioning: 'text' | 'class';
+  architecture: Architecture;
   prediction: string;
   trainTimesteps: number;
   betaSchedule: string;
@@ -85,7 +91,16 @@ export interface ModelSummary {
   fingerprint: string;
 }
 
-const KNOWN = new Set(['unet', 'vae', 'text_encoder', 'tokenizer', 'text_encoder_2', 'tokenizer_2', 'scheduler']);
+const KNOWN = new Set([
+  'unet',
+  'transformer',
+  'vae',
+  'text_encoder',
+  'tokenizer',
+  'text_encoder_2',
+  'tokenizer_2',
+  'scheduler',
+]);
 /** The side of the UNet's input where nothing says it. */
 const DEFAULT_CELLS = 64;
 const COMPLETE = 'Give a complete diffusers model folder.';
@@ -98,15 +113,14 @@ export async function openFolder(location: string, options: OpenOptions, hooks: 
   const root = path.resolve(location);
   const index = await readJsonObject(path.join(root, 'model_index.json'));
   const listed = (part: string): boolean => isComponent(index[part]);
-  for (const [name, value] of Object.entries(index)) {
-    if (isComponent(value) && !KNOWN.has(name) && !IGNORED.has(name)) {
-      throw new DiffmineError(
-        'MODEL_UNSUPPORTED',
-        `The model '${location}' has a component '${name}' (${value[1]}), which is not supported.`,
-        'Supported components: unet, vae, text_encoder, tokenizer and scheduler, as in Stable Diffusion 1.x, 2.x and XL.',
-      );
-    }
-  }
+  const unsupported = (name: string): DiffmineError =>
+    new DiffmineError(
+      'MODEL_UNSUPPORTED',
+      `The model '${location}' has a component '${name}' (${String((index[name] as unknown[])[1])}), which is not supported.`,
+      'Supported components: unet or transformer, vae, text_encoder, tokenizer and scheduler, as in Stable Diffusion 1.x, 2.x, XL and 3 and in DiT.',
+    );
+  for (const [name, value] of Object.entries(index))
+    if (isComponent(value) && !KNOWN.has(name) && !IGNORED.has(name)) throw unsupported(name);
   const hash = createHash('sha256');
   const config = async (...names: string[]): Promise<[string, JsonObject]> => {
     const file = path.join(root, ...names);
@@ -118,15 +132,31 @@ export async function openFolder(location: string, options: OpenOptions, hooks: 
     new DiffmineError('MODEL_INVALID', `The model '${location}' has no ${part}/ folder, but ${why}.`, COMPLETE);
   await config('model_index.json');
 
-  if (!(await isFolder(path.join(root, 'unet')))) throw absent('unet', 'every model needs one');
-  const { sampleSize: ofUNet, ...unetConfig } = readUNetConfig(...(await config('unet', 'config.json')));
   const { variant } = options;
-  const unet = await part(root, 'unet', unetConfig, variant);
-  const conditioning = conditioningOf(location, unetConfig);
+  let unet: LoadedPart<UNetConfig> | undefined;
+  let transformer: LoadedPart<TransformerConfig> | undefined;
+  let ofDenoiser: number | undefined; // in cells
+  if (await isFolder(path.join(root, 'transformer'))) {
+    const read = readTransformerConfig(...(await config('transformer', 'config.json')));
+    transformer = await part(root, 'transformer', read, variant);
+    ofDenoiser = read.sampleSize;
+  } else {
+    if (!(await isFolder(path.join(root, 'unet')))) throw absent('unet', 'every model needs it, or a transformer');
+    const { sampleSize, ...read } = readUNetConfig(...(await config('unet', 'config.json')));
+    unet = await part(root, 'unet', read, variant);
+    ofDenoiser = sampleSize;
+  }
+  const conditioning = unet
+    ? conditioningOf(location, unet.config)
+    : transformer?.config.kind === 'sd3'
+      ? 'text'
+      : 'class';
+  const fold = unet?.config.pixelFold ?? 1;
+  const channels = (unet ?? transformer)?.config.inChannels ?? 0;
 
   const hasVae = listed('vae') || (await isFolder(path.join(root, 'vae')));
-  if (!hasVae && unetConfig.inChannels !== 3 * unetConfig.pixelFold ** 2)
-    throw absent('vae', `its UNet denoises ${unetConfig.inChannels} channels, which are not RGB pixels`);
+  if (!hasVae && channels !== 3 * fold ** 2)
+    throw absent('vae', `it denoises ${channels} channels, which are not RGB pixels`);
   let vae: LoadedPart<VaeConfig> | undefined;
   let ofVae: number | undefined; // in pixels
   if (hasVae) {
@@ -139,31 +169,38 @@ export async function openFolder(location: string, options: OpenOptions, hooks: 
 
   let text: TextParts | undefined;
   let labels: string[] | undefined;
+  let classNames: string[][] | undefined;
   if (conditioning === 'text') {
     const need = async (name: string, why: string): Promise<void> => {
       if (!(await isFolder(path.join(root, name)))) throw absent(name, why);
     };
     const opening = { root, hash, config, need, part: <C>(name: string, own: C) => part(root, name, own, variant) };
-    text = await openText(opening, unetConfig);
+    text = await openText(opening, { unet: unet?.config, transformer: transformer?.config });
+  } else if (transformer?.config.kind === 'dit') {
+    ({ labels, names: classNames } = readClassNames(location, index.id2label, transformer.config.numClasses));
   } else {
-    labels = readLabels(location, index, unetConfig.numClassEmbeds);
+    labels = readLabels(location, index, unet?.config.numClassEmbeds ?? 0);
   }
+  // a second one that the denoiser would not use belongs to another model
+  if (listed('text_encoder_2') && (text?.encoders.length ?? 0) < 2) throw unsupported('text_encoder_2');
   if (!(await isFolder(path.join(root, 'scheduler'))))
     throw absent('scheduler', 'every model needs its noise schedule');
-  const { timestepSpacing, ...schedule } = readScheduleConfig(...(await config('scheduler', 'scheduler_config.json')));
+  const scheduler = await config('scheduler', 'scheduler_config.json');
+  const { timestepSpacing, ...schedule } =
+    scheduler[1]._class_name === FLOW_SCHEDULER ? readFlowConfig(...scheduler) : readScheduleConfig(...scheduler);
 
   const [textEncoder, textEncoder2] = text?.encoders ?? [];
-  if (variant !== undefined) checkVariant(location, variant, [unet, vae, textEncoder, textEncoder2]);
-  checkFit(unet, vae, text);
-  for (const [name, loaded] of Object.entries({ unet, vae, textEncoder, textEncoder2 }))
+  if (variant !== undefined) checkVariant(location, variant, [unet, transformer, vae, textEncoder, textEncoder2]);
+  if (unet) checkFit(unet, vae, text);
+  if (transformer) checkTransformer(transformer, vae, text);
+  for (const [name, loaded] of Object.entries({ unet, transformer, vae, textEncoder, textEncoder2 }))
     if (loaded) await hashWeights(hash, name, loaded.weights);
 
   const vaeFactor = vae ? 2 ** (vae.config.blockOutChannels.length - 1) : 1;
-  const fold = unetConfig.pixelFold;
   const perCell = vaeFactor * fold;
-  const downsamplings = unetConfig.blockOutChannels.length - 1;
   const source: ModelSource = {
-    unet: strip(unet),
+    ...(unet && { unet: strip(unet) }),
+    ...(transformer && { transformer: strip(transformer) }),
     ...(vae && { vae: strip(vae) }),
     ...(text && { textEncoders: text.encoders.map(strip) }),
     schedule,
@@ -175,18 +212,26 @@ export async function openFolder(location: string, options: OpenOptions, hooks: 
     conditioning,
     source,
     ...(labels && { labels }),
+    ...(classNames && { classNames }),
     ...(text && { tokenizers: text.tokenizers }),
     // Of pipelines of SDXL, whose default is true.
-    zeroNull: unetConfig.addedEmbedding !== undefined && index.force_zeros_for_empty_prompt !== false,
-    ...sampleSizeOf(ofUNet, ofVae, perCell),
+    zeroNull: unet?.config.addedEmbedding !== undefined && index.force_zeros_for_empty_prompt !== false,
+    ...sampleSizeOf(ofDenoiser, ofVae, perCell),
     vaeFactor,
     fold,
-    // The VAE takes any size (it rounds down); folding and attention up blocks do not.
-    sizeMultiple: hasAttentionUpBlocks(unetConfig) ? perCell * 2 ** downsamplings : fold,
+    sizeMultiple: sizeMultipleOf(source, perCell),
     timestepSpacing,
     fingerprint: hash.digest('hex'),
   } as const;
-  return { ...model, summary: () => summarize(model, { unet, vae, textEncoder, textEncoder2 }) };
+  return { ...model, summary: () => summarize(model, { unet, transformer, vae, textEncoder, textEncoder2 }) };
+}
+
+/** The VAE takes any size (it rounds down); folding, attention up blocks and patches of a transformer do not. */
+function sizeMultipleOf({ unet, transformer }: ModelSource, perCell: number): number {
+  if (transformer) return transformer.config.patchSize * perCell;
+  if (!unet) return 1;
+  const { blockOutChannels, pixelFold } = unet.config;
+  return hasAttentionUpBlocks(unet.config) ? perCell * 2 ** (blockOutChannels.length - 1) : pixelFold;
 }
 
 async function part<Config>(
@@ -265,21 +310,29 @@ async function openLora(location: string, options: OpenOptions, hooks: HubHooks)
     headers: [readSafetensorsHeader(file)],
     bytes: [(await stat(file)).size],
   });
-  const { unet, ...others } = model.source;
+  const unet = unetOf(model.source, 'A LoRA');
   const fingerprint = hash.digest('hex');
   const changed = {
     ...model,
     path: root,
-    source: { ...others, unet: { ...unet, lora: { file, scale } } },
+    source: { ...model.source, unet: { ...unet, lora: { file, scale } } },
     fingerprint,
   };
   return { ...changed, summary: () => ({ ...model.summary(), path: root, lora: { base: at, scale }, fingerprint }) };
 }
 
-/** The same model with random weights in its UNet (of `seed`), text encoder and VAE as they are: a control that knows nothing of its labels. */
+/** The same model with random weights in its denoiser (of `seed`), text encoder and VAE as they are: a control that knows nothing of its labels. */
 export function untrained(model: ModelFolder, seed: number): ModelFolder {
-  const { unet, ...others } = model.source;
-  return { ...model, source: { ...others, unet: { config: unet.config, files: [], synthetic: seed } } };
+  const { unet, transformer, ...others } = model.source;
+  const random = { files: [], synthetic: seed };
+  return {
+    ...model,
+    source: {
+      ...others,
+      ...(unet && { unet: { config: unet.config, ...random } }),
+      ...(transformer && { transformer: { config: transformer.config, ...random } }),
+    },
+  };
 }
 
 export function strip<Config>({ config, files, tensors }: LoadedPart<Config>): ModelPart<Config> {
@@ -383,6 +436,7 @@ export function summarize(
     ...variantOf(model),
     kind: model.kind,
     conditioning: model.conditioning,
+    architecture: architectureOf(model.source),
     prediction: schedule.prediction,
     trainTimesteps: schedule.trainTimesteps,
     betaSchedule: schedule.betaSchedule,

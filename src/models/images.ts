@@ -52,7 +52,7 @@ async function decode(
     throw new DiffmineError('INVALID_ARGUMENT', 'Decoding latents needs the engine and the VAE of their model.');
   const scaled = fromFloat32(
     latents.shape,
-    float32(latents).map((value) => value / vae.config.scalingFactor),
+    float32(latents).map((value) => value / vae.config.scalingFactor + vae.config.shiftFactor),
   );
   const decoded = await engine.vaeDecode(scaled, call);
   return toImage(float32(decoded), decoded.shape.slice(1), 1);

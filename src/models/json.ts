@@ -82,6 +82,16 @@ export class ConfigReader {
     );
   }
 
+  integers(key: string, fallback?: number[]): number[] {
+    return this.read(
+      key,
+      fallback,
+      (value): value is number[] =>
+        Array.isArray(value) && value.every((item) => Number.isSafeInteger(item) && (item as number) >= 0),
+      'a list of whole numbers',
+    );
+  }
+
   /** Strings, each of which must be among `supported`. */
   strings(key: string, supported: readonly string[]): string[] {
     const list = this.read(

@@ -1,4 +1,5 @@
 // LoRA files: low-rank updates of weights, in the names of diffusers, of PEFT and of kohya's scripts. Everything in a file is applied, or the file is refused.
+import { unetOf } from './denoiser.js';
 import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
@@ -27,7 +28,8 @@ export function parseLora(text: string): { file: string; scale: number } {
  */
 export async function applyLoras(model: ModelFolder, given: readonly string[]): Promise<ModelFolder> {
   if (given.length === 0) return model;
-  const { lora } = model.source.unet;
+  const own = unetOf(model.source, 'A LoRA');
+  const { lora } = own;
   const all = [...(lora ? [lora] : []), ...(await Promise.all(given.map(located)))];
   const targets = targetsOf(model);
   const updates = new Map<Target['part'], LowRankUpdate[]>();
@@ -40,7 +42,7 @@ export async function applyLoras(model: ModelFolder, given: readonly string[]): 
     await hashWeights(hash, 'lora', { files: [file], headers: [header], bytes: [(await stat(file)).size] });
   }
   const fingerprint = hash.digest('hex');
-  const unet = { ...model.source.unet };
+  const unet = { ...own };
   delete unet.lora;
   const { textEncoders } = model.source;
   return {
@@ -106,7 +108,7 @@ function targetsOf({ source }: ModelFolder): Map<string, Target> {
     part.tensors
       ? part.tensors.map(({ name }) => name)
       : part.files.flatMap((file) => Object.keys(readSafetensorsHeader(file).tensors));
-  add('unet', ['', 'unet.', 'base_model.model.'], ['lora_unet_'], namesOf(source.unet));
+  add('unet', ['', 'unet.', 'base_model.model.'], ['lora_unet_'], namesOf(unetOf(source, 'A LoRA')));
   const [first, second] = source.textEncoders ?? [];
   if (first) add('text', ['text_encoder.'], ['lora_te_', 'lora_te1_'], namesOf(first));
   if (second) add('text2', ['text_encoder_2.'], ['lora_te2_'], namesOf(second));

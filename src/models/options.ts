@@ -6,7 +6,7 @@ export interface OpenOptions {
   /** weight variant to read: 'fp16' for diffusion_pytorch_model.fp16.safetensors. Components without it use their default weights. Of a checkpoint: 'ema' or 'non_ema' */
   variant?: string | undefined;
   /** what a checkpoint of Stable Diffusion 2.x predicts, if it does not say that itself */
-  prediction?: ScheduleConfig['prediction'] | undefined;
+  prediction?: Exclude<ScheduleConfig['prediction'], 'flow'> | undefined;
   /** folder with the tokenizer of a checkpoint; default: CLIP's */
   tokenizer?: string | undefined;
   /** a VAE to use instead of the model's: a file, a folder, or a model of the hub */

@@ -1,8 +1,9 @@
-// The text encoders of a model folder with their tokenizers: one in Stable Diffusion 1.x and 2.x, two in SDXL.
+// The text encoders of a model folder with their tokenizers: one in Stable Diffusion 1.x and 2.x, two in SDXL and in Stable
+// Diffusion 3, whose third (T5) is left out, as diffusers does with text_encoder_3=None.
 import type { Hash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import type { TextEncoderConfig, UNetConfig } from '../engine/types.js';
+import type { TransformerConfig, UNetConfig } from '../engine/types.js';
 import { readTextEncoderConfig } from './configs.js';
 import type { LoadedPart, TextParts } from './fit.js';
 import type { JsonObject } from './json.js';
@@ -28,19 +29,27 @@ const TOKENIZER_FILES = [
 ];
 
 /** @throws MODEL_INVALID if a part is missing or damaged, MODEL_UNSUPPORTED for another kind of encoder */
-export async function openText(opening: Opening, unet: UNetConfig): Promise<TextParts> {
+export async function openText(
+  opening: Opening,
+  { unet, transformer }: { unet?: UNetConfig | undefined; transformer?: TransformerConfig | undefined },
+): Promise<TextParts> {
   const parts: TextParts = { encoders: [], tokenizers: [] };
-  const xl = unet.addedEmbedding !== undefined;
-  for (const suffix of xl ? ['', '_2'] : ['']) {
+  const xl = unet?.addedEmbedding !== undefined;
+  const sd3 = transformer?.kind === 'sd3';
+  for (const suffix of xl || sd3 ? ['', '_2'] : ['']) {
     const [encoder, tokenizer] = [`text_encoder${suffix}`, `tokenizer${suffix}`];
     for (const name of [encoder, tokenizer])
       await opening.need(
         name,
-        xl ? 'a UNet with text_time embeddings needs two of them' : 'its UNet is conditioned on text',
+        xl
+          ? 'a UNet with text_time embeddings needs two of them'
+          : sd3
+            ? 'Stable Diffusion 3 needs two of them'
+            : 'its UNet is conditioned on text',
       );
     const config = readTextEncoderConfig(...(await opening.config(encoder, 'config.json')), {
-      penultimate: xl,
-      projection: suffix === '_2',
+      penultimate: xl || sd3,
+      projection: sd3 || suffix === '_2',
     });
     parts.encoders.push(await opening.part(encoder, config));
     parts.tokenizers.push(await openTokenizer(opening, tokenizer));

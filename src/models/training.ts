@@ -4,6 +4,8 @@ import path from 'node:path';
 import type { Dataset } from '../data/index.js';
 import type { Range } from '../options/fields.js';
 import { list, members, nullable, number, oneOf, optional, text, type Shape } from '../runs/shape.js';
+import { DEFAULT_RANGE, defaultRange } from './denoiser.js';
+import type { ModelFolder } from './folder.js';
 import { DiffmineError } from '../util/errors.js';
 import { parseJson } from '../util/json.js';
 
@@ -34,9 +36,6 @@ export interface Learned extends Omit<LearnedLabel, 'label'> {
 
 export const TRAINING_FORMAT = 'diffmine-train-2';
 export const RECORD = 'train.json';
-
-/** Timesteps that are scored where nothing else is asked for, as fractions of the schedule: the paper's. */
-export const DEFAULT_RANGE: Range = [0.1, 0.7];
 
 /** The part of train.json that other commands use. */
 export interface Training {
@@ -83,17 +82,18 @@ export async function trainingOf({ path: folder }: { path: string }): Promise<Tr
 }
 
 /**
- * Timesteps to score with a model, as fractions of its schedule: those asked for, else those that it was trained on, else the paper's. A training on
- * the whole schedule says nothing about where to score.
+ * Timesteps to score with a model, as fractions of its schedule: those asked for, else those that it was trained on, else the default of its kind
+ * (denoiser.ts). A training on the whole schedule says nothing about where to score.
  */
 export async function scoredRange(
   asked: Range | undefined,
-  model: { path: string },
+  model: Pick<ModelFolder, 'path'> & Partial<Pick<ModelFolder, 'source'>>,
   onLog?: (line: string) => void,
 ): Promise<Range> {
   if (asked !== undefined) return asked;
   const trained = (await trainingOf(model))?.settings.trainTRange;
-  if (trained === undefined || (trained[0] === 0 && trained[1] === 1)) return DEFAULT_RANGE;
+  if (trained === undefined || (trained[0] === 0 && trained[1] === 1))
+    return model.source ? defaultRange(model.source) : DEFAULT_RANGE;
   onLog?.(
     `Scoring timesteps ${trained.join(' to ')} of the noise schedule, the range that the model was trained on. \`tRange\` changes it.`,
   );

@@ -21,7 +21,7 @@ export const PATCH = option(fields.whole(1, 16384).optional(), {
   shown: 'short side / 8',
 });
 
-const RANGE_SHOWN = 'the range the model was trained on, else 0.1,0.7';
+const RANGE_SHOWN = 'the range the model was trained on, else 0.1,0.7; of DiT 0.1,0.5, of flows 0.25,0.75';
 
 /** How much noise an image is scored with, and which: what decides the numbers. */
 export const NOISE = {
@@ -31,7 +31,7 @@ export const NOISE = {
   }),
   tRange: option(fields.range().optional(), {
     group: 'Scoring',
-    description: 'Range of timesteps to sample, as fractions of the noise schedule',
+    description: 'Range of timesteps to sample, as fractions of the noise schedule; of a flow, of the noise',
     shown: RANGE_SHOWN,
   }),
   sampler: option(fields.oneOf(SAMPLERS).default('stratified'), {
@@ -47,7 +47,7 @@ export const TIMESTEPS = {
   tRange: option(fields.wordOr('auto', fields.range()).optional(), {
     group: 'Scoring',
     description:
-      'Range of timesteps to sample, as fractions of the noise schedule; auto takes the range with the most contrast for its noise, measured on a few images',
+      'Range of timesteps to sample, as fractions of the noise schedule (of a flow, of the noise); auto takes the range with the most contrast for its noise, measured on a few images',
     shown: RANGE_SHOWN,
   }),
   tWeights: option(fields.oneOf(['none', 'sqrt', 'inverse']).default('none'), {
@@ -116,13 +116,15 @@ export const TUNE = option(fields.flag().default(false), {
 
 /** DIFT features. */
 export const FEATURES = {
-  diftT: option(fields.whole(0, 100_000).default(161), {
+  diftT: option(fields.whole(0, 100_000).optional(), {
     group: 'Mining',
     description: 'Timestep of the DIFT features',
+    shown: '161; of flows (Stable Diffusion 3) 260',
   }),
-  upBlock: option(fields.whole(0, 15).default(1), {
+  upBlock: option(fields.whole(0, 255).optional(), {
     group: 'Mining',
-    description: 'UNet up block to take the features from',
+    description: 'UNet up block, or block of a transformer, to take the features from',
+    shown: '1; of a transformer the block half-way',
   }),
   ensemble: option(fields.whole(1, 1024).default(8), {
     group: 'Mining',

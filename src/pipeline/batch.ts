@@ -1,7 +1,7 @@
 // Chooses the batch for `--batch auto` from memory, model and image size.
 import { measureImage, scoredSize, type ImageList, type Size, type SizeOptions } from '../data/index.js';
 import { DiffmineError } from '../util/errors.js';
-import type { DeviceInfo, Dtype, ModelSource, UNetConfig } from '../engine/types.js';
+import type { DeviceInfo, Dtype, ModelSource, TransformerConfig, UNetConfig } from '../engine/types.js';
 import type { ModelFolder } from '../models/index.js';
 import { enginesTogether } from './devices.js';
 import type { SplitOptions } from './options.js';
@@ -39,23 +39,44 @@ export function unetShape(height: number, width: number, vaeFactor: number, fold
   };
 }
 
+type Denoiser = Pick<ModelSource, 'unet' | 'transformer'>;
+
 /**
- * Peak bytes of one row (a UNet call) of a forward pass:
+ * Peak bytes of one row (a UNet call) of a forward pass. Of a UNet:
  *
  *     1.5 x dtype x (skips + widest) + 12 x height x width
  *
  * skips: what the down blocks keep for the up blocks, sum over levels of (layers + 1) C h w; widest: the largest working set of a block, 14 C h w
  * if it has a transformer (8 C of GEGLU projection, 4 C of its product, 2 C of residuals), else 6 C h w (a ResNet over concatenated skips);
  * 1.5: allocator and workspaces; the last term: score maps of the mean, its variance and one sample's residual in fp32.
+ * Of a transformer: 14 C N instead of skips + widest, for N tokens of image and text (8 C of the feed-forward, 4 C of attention, 2 C of residuals).
  */
-export function rowBytes(unet: UNetConfig, shape: Shape, dtype: Dtype): number {
+export function rowBytes({ unet, transformer }: Denoiser, shape: Shape, dtype: Dtype): number {
+  const numbers = transformer
+    ? 14 * tokenNumbers(transformer.config, shape)
+    : unet
+      ? unetNumbers(unet.config, shape)
+      : 0;
+  return 1.5 * (dtype === 'fp32' ? 4 : 2) * numbers + 12 * shape.height * shape.width;
+}
+
+/** Tokens of a text beside the image's: 77 of CLIP, 256 of T5 or zeros in its place. */
+export const JOINT_TOKENS = 333;
+
+/** Numbers C N of one activation of a transformer. */
+function tokenNumbers(config: TransformerConfig, shape: Shape): number {
+  const patches = Math.ceil(shape.rows / config.patchSize) * Math.ceil(shape.columns / config.patchSize);
+  return config.numAttentionHeads * config.attentionHeadDim * (patches + (config.kind === 'sd3' ? JOINT_TOKENS : 0));
+}
+
+function unetNumbers(unet: UNetConfig, shape: Shape): number {
   let skips = (unet.blockOutChannels[0] ?? 0) * shape.rows * shape.columns;
   let widest = 0;
   for (const { numbers, transformer } of levels(unet, shape)) {
     skips += (unet.layersPerBlock + 1) * numbers;
     widest = Math.max(widest, (transformer ? 14 : 6) * numbers);
   }
-  return 1.5 * (dtype === 'fp32' ? 4 : 2) * (skips + widest) + 12 * shape.height * shape.width;
+  return skips + widest;
 }
 
 /** Numbers C h w of an activation of each level, and whether it has transformers. */
@@ -68,9 +89,11 @@ function levels(unet: UNetConfig, shape: Shape): { numbers: number; transformer:
   }));
 }
 
-/** Numbers of the largest tensor one row needs: the GEGLU projection's 8 C h w of a transformer, a ResNet's concatenated skips of else 3 C h w. */
-function largestTensor(unet: UNetConfig, shape: Shape): number {
-  return Math.max(...levels(unet, shape).map(({ numbers, transformer }) => (transformer ? 8 : 3) * numbers));
+/** Numbers of the largest tensor one row needs: a transformer's feed-forward of 4 C N; of a UNet the GEGLU projection's 8 C h w of a transformer, a ResNet's concatenated skips of else 3 C h w. */
+function largestTensor({ unet, transformer }: Denoiser, shape: Shape): number {
+  if (transformer) return 4 * tokenNumbers(transformer.config, shape);
+  if (!unet) return 1;
+  return Math.max(...levels(unet.config, shape).map(({ numbers, transformer }) => (transformer ? 8 : 3) * numbers));
 }
 
 /** Bytes of a VAE encoder at its peak, of one image: four feature maps of the first level at full resolution, in fp32. */
@@ -96,8 +119,8 @@ export function autoBatch(options: {
 }): number {
   const { source, shape, dtype, device, fanOut, available, workers } = options;
   const room = (FRACTION * available) / Math.max(1, workers) - encodeBytes(source, shape);
-  const fitting = Math.floor(room / rowBytes(source.unet.config, shape, dtype));
-  const counted = Math.floor((MOST_NUMBERS - 1) / largestTensor(source.unet.config, shape));
+  const fitting = Math.floor(room / rowBytes(source, shape, dtype));
+  const counted = Math.floor((MOST_NUMBERS - 1) / largestTensor(source, shape));
   const power = 2 ** Math.floor(Math.log2(Math.max(1, Math.min(fitting, counted, MOST[device]))));
   return Math.max(fanOut, power);
 }

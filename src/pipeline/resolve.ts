@@ -10,6 +10,7 @@ import {
   type Preset,
   type PresetName,
 } from '../data/index.js';
+import { defaultFeatures } from '../models/denoiser.js';
 import { listed } from '../data/labels.js';
 import { heldOut } from '../data/holdout.js';
 import type { ModelFolder } from '../models/index.js';
@@ -28,8 +29,10 @@ export function manifestModel({
   conditioning,
   vaeFactor,
   fold,
+  source,
 }: ModelFolder): ManifestModel {
-  return { path, ...(hub && { hub }), ...opened, fingerprint, kind, conditioning, vaeFactor, fold };
+  const features = defaultFeatures(source);
+  return { path, ...(hub && { hub }), ...opened, fingerprint, kind, conditioning, vaeFactor, fold, features };
 }
 
 export function check(condition: boolean, message: string, hint?: string): void {

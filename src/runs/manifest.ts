@@ -96,6 +96,8 @@ export interface ManifestModel {
   conditioning: 'text' | 'class';
   vaeFactor: number;
   fold: number;
+  /** where features are taken from unless `mine` is told otherwise: the block and the timestep */
+  features: { upBlock: number; diftT: number };
 }
 
 export interface ManifestDataset extends DatasetSource {
@@ -150,6 +152,7 @@ export const MODEL_SHAPE: Shape = members({
   conditioning: oneOf('text', 'class'),
   vaeFactor: whole(1),
   fold: whole(1),
+  features: members({ upBlock: whole(0), diftT: whole(0) }),
 });
 /** What all options of scans have: those of a run, or of another kind of work. */
 export const SIZE_SHAPES = { size: either(oneOf('source'), whole(1)), sizeRule: valueOf(SIZE.sizeRule) } as const;

@@ -10,7 +10,9 @@ import type { MINING } from '../options/scoring.js';
 export const MINE_FORMAT = 'diffmine-mine-5';
 
 /** What decides the results; recorded in mine.json. */
-export interface MineSettings extends Omit<z.output<typeof MINING>, 'groupBy' | 'maxPerGroup'> {
+export interface MineSettings extends Omit<z.output<typeof MINING>, 'groupBy' | 'maxPerGroup' | 'upBlock' | 'diftT'> {
+  upBlock: number;
+  diftT: number;
   groupBy: string | null;
   maxPerGroup: number | null;
   /** in the scored image, px; other than the scan's: ranked from the maps, without standard errors */

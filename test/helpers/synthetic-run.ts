@@ -192,6 +192,7 @@ export async function writeSyntheticRun(
         conditioning,
         vaeFactor: CELL,
         fold: 1,
+        features: { upBlock: 1, diftT: 161 },
       },
       dataset: {
         path: dataset,

@@ -27,7 +27,7 @@ test('cells are planned from the smallest, UNet calls come in pairs', async () =
       [dtype, 4, 64, 64, 512, 64, 128],
     ]),
   );
-  expect(cells[3]?.operations).toBe(operations(subject.source.unet.config, 64, 64));
+  expect(cells[3]?.operations).toBe(operations(subject.source, 64, 64));
   expect((await openSubject('synthetic:demo')).pixelsPerCell).toBe(2);
 });
 

@@ -1,4 +1,5 @@
 // The peer's protocol, with a stand-in that speaks it, and with the real script where Python has torch and diffusers.
+import { unetOf } from '../../src/models/denoiser.js';
 import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync } from 'node:fs';
 import path from 'node:path';
@@ -17,7 +18,7 @@ const pass: DiffusersPass = {
   batch: 2,
   mode: 'eager',
   device: 'cpu',
-  config: syntheticModel('synthetic:tiny').unet.config,
+  config: unetOf(syntheticModel('synthetic:tiny')).config,
 };
 
 /** An executable that is started as a Python would be, with the script and the threads as arguments. */
@@ -93,7 +94,7 @@ test("the peer's config is what the model's file says", async () => {
       string,
       unknown
     >;
-    for (const [key, value] of Object.entries(diffusersConfig(source.unet.config))) {
+    for (const [key, value] of Object.entries(diffusersConfig(unetOf(source).config))) {
       // one number may stand for one a block
       const stored = file[key];
       expect([
@@ -115,7 +116,11 @@ if (!hasDiffusers)
     for (const dtype of ['fp32', 'bf16'] as const)
       expect(await diffusers.forward({ ...pass, dtype })).toBeGreaterThan(0);
     expect(
-      await diffusers.forward({ ...pass, input: [12, 16, 16], config: syntheticModel('synthetic:demo').unet.config }),
+      await diffusers.forward({
+        ...pass,
+        input: [12, 16, 16],
+        config: unetOf(syntheticModel('synthetic:demo')).config,
+      }),
     ).toBeGreaterThan(0);
     expect(await diffusers.forward({ ...pass, mode: 'no such mode' })).toMatch(/mode/);
   } finally {

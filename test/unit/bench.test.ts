@@ -1,4 +1,5 @@
 // The benchmark of training: what it counts, what it says of a model that does not fit, and steps of tiny models.
+import { unetOf } from '../../src/models/denoiser.js';
 import path from 'node:path';
 
 import { benchText } from '../../src/cli/commands/bench.js';
@@ -16,10 +17,10 @@ test('spread: the median of even and odd counts', () => {
 });
 
 test('parameters are counted from the config as the files have them', async () => {
-  expect(parameterCount(syntheticModel('synthetic:sd15').unet.config)).toBe(859_520_964);
+  expect(parameterCount(unetOf(syntheticModel('synthetic:sd15')).config)).toBe(859_520_964);
   for (const name of ['tiny-sd15', 'tiny-fold']) {
     const model = await openModel(path.join(GOLDEN, name));
-    expect(parameterCount(model.source.unet.config)).toBe(model.summary().parts.unet?.parameters);
+    expect(parameterCount(unetOf(model.source).config)).toBe(model.summary().parts.unet?.parameters);
   }
 });
 

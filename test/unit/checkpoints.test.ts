@@ -1,4 +1,5 @@
 // Original checkpoints, written by diffusers' own converter: every tensor is that of the folder, and what is computed is what diffusers computes.
+import { unetOf } from '../../src/models/denoiser.js';
 import { createHash } from 'node:crypto';
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -126,9 +127,9 @@ test('averages of the weights are read unless others are asked for', async () =>
     tensors.betas = { dtype: 'F32', shape: [2], data: Buffer.alloc(8) };
   });
   const ema = await openModel(place, { tokenizer });
-  expect(ema.source.unet.tensors?.every(({ stored }) => stored.startsWith('model_ema.'))).toBe(true);
+  expect(unetOf(ema.source).tensors?.every(({ stored }) => stored.startsWith('model_ema.'))).toBe(true);
   const other = await openModel(place, { tokenizer, variant: 'non_ema' });
-  expect(other.source.unet.tensors?.every(({ stored }) => stored.startsWith('model.'))).toBe(true);
+  expect(unetOf(other.source).tensors?.every(({ stored }) => stored.startsWith('model.'))).toBe(true);
   expect(other.opened).toEqual({ tokenizer, variant: 'non_ema' });
   expect(other.fingerprint).not.toBe(ema.fingerprint);
   await expect(openModel(file('sd1.safetensors'), { tokenizer, variant: 'ema' })).rejects.toEqual(

@@ -104,7 +104,7 @@ describe('without weights or a GPU', () => {
     const xl = architecture('sdxl');
     // 2,567,463,684 of the UNet, 83.7 M of the VAE, 817.8 M of the text encoders
     expect(xl.parameters / 1e6).toBeCloseTo(2567.46 + 83.7 + 817.8, 0);
-    expect(operations(xl.source.unet.config, 128, 128) / 1e12).toBeCloseTo(6.76, 1);
+    expect(operations(xl.source, 128, 128) / 1e12).toBeCloseTo(6.76, 1);
     expect(architecture('demo').parameters / 1e6).toBeCloseTo(3.65, 1);
   });
 

@@ -1,4 +1,5 @@
 // LoRA files in the names of kohya, PEFT and diffusers, and another VAE: what is applied, and that nothing is left out in silence.
+import { unetOf } from '../../src/models/denoiser.js';
 import { cpSync, readFileSync, writeFileSync, mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { Engine, readSafetensors, writeSafetensors } from '../../src/engine/index.js';
@@ -58,7 +59,7 @@ const peft = (module: string): [string, string] => {
 /** By weight: the scale of its update. */
 async function scales(given: string[]): Promise<Record<string, number[]>> {
   const { source } = await openModel(sd15, { lora: given });
-  const all = [...(source.unet.updates ?? []), ...(source.textEncoders?.[0]?.updates ?? [])];
+  const all = [...(unetOf(source).updates ?? []), ...(source.textEncoders?.[0]?.updates ?? [])];
   const weights = [...new Set(all.map(({ weight }) => weight))];
   return Object.fromEntries(
     weights.map((weight) => [weight, all.filter((one) => one.weight === weight).map(({ scale }) => scale)]),

@@ -28,7 +28,15 @@ async function makeRun(seed: number): Promise<{ run: Run; rows: PatchRow[] }> {
   const draft: ManifestDraft = {
     version: '0',
     created: '',
-    model: { path: '', fingerprint: 'm', kind: 'latent', conditioning: 'text', vaeFactor: 8, fold: 1 },
+    model: {
+      path: '',
+      fingerprint: 'm',
+      kind: 'latent',
+      conditioning: 'text',
+      vaeFactor: 8,
+      fold: 1,
+      features: { upBlock: 1, diftT: 161 },
+    },
     dataset: { path: '', fingerprint: 'd', images: images.length, ignored: 0, labels: LABELS, columns: [] },
     options: {
       prompt: '',

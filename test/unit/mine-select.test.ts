@@ -28,7 +28,15 @@ async function runOf(name: string, images: ImageList, patches: readonly PatchRow
   const draft: ManifestDraft = {
     version: '0',
     created: '',
-    model: { path: '', fingerprint: 'm', kind: 'pixel', conditioning: 'class', vaeFactor: 1, fold: 1 },
+    model: {
+      path: '',
+      fingerprint: 'm',
+      kind: 'pixel',
+      conditioning: 'class',
+      vaeFactor: 1,
+      fold: 1,
+      features: { upBlock: 1, diftT: 161 },
+    },
     dataset: { path: folder, fingerprint: 'd', images: images.length, ignored: 0, labels: ['a'], columns: ['camera'] },
     options: {
       prompt: null,
@@ -162,8 +170,8 @@ test('groups: a misspelled column and a broken pattern are refused', () => {
   const bySeries = grouping('([a-z]+)_\\d', [], images);
   expect([bySeries('x/tram_1.png', 'a'), bySeries('y/tram_2.png', 'a')]).toEqual(['tram', 'tram']);
   expect(bySeries('a.png', 'a')).not.toBe(bySeries('b.png', 'a'));
-  expect(() => settings({ maxPerGroup: 2 })).toThrow(/`maxPerGroup` needs `groupBy`/);
-  expect(() => settings({ diverse: true, rank: 'random' })).toThrow(/`diverse`/);
+  expect(() => settings({ maxPerGroup: 2 }, { upBlock: 1, diftT: 161 })).toThrow(/`maxPerGroup` needs `groupBy`/);
+  expect(() => settings({ diverse: true, rank: 'random' }, { upBlock: 1, diftT: 161 })).toThrow(/`diverse`/);
 });
 
 test('a ranking from few images or groups is warned of', () => {

@@ -1,4 +1,5 @@
 // Model folders as Python, editors and hubs leave them: numbers that are not finite, byte-order marks, weights under other names.
+import { unetOf } from '../../src/models/denoiser.js';
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseJson } from '../../src/util/json.js';
@@ -140,8 +141,8 @@ describe('variants of weights', () => {
   test('the requested variant is preferred to the plain one, and the fingerprints differ', async () => {
     const folder = unet((place) => copy(place, `${name}.non_ema.safetensors`));
     const [plain, other] = await Promise.all([openModel(folder), openModel(folder, { variant: 'non_ema' })]);
-    expect(basenames(plain.source.unet.files)).toEqual([`${name}.safetensors`]);
-    expect(basenames(other.source.unet.files)).toEqual([`${name}.non_ema.safetensors`]);
+    expect(basenames(unetOf(plain.source).files)).toEqual([`${name}.safetensors`]);
+    expect(basenames(unetOf(other.source).files)).toEqual([`${name}.non_ema.safetensors`]);
     expect(other.fingerprint).not.toBe(plain.fingerprint);
   });
 
@@ -202,7 +203,7 @@ describe('variants of weights', () => {
     await expect(openModel(folder)).rejects.toEqual(
       error('MODEL_INVALID', new RegExp(`only as a variant: '${index}'`), /`variant` bf16/),
     );
-    expect(basenames((await openModel(folder, { variant: 'bf16' })).source.unet.files)).toEqual(names);
+    expect(basenames(unetOf((await openModel(folder, { variant: 'bf16' })).source).files)).toEqual(names);
     rmSync(path.join(folder, 'unet', index));
     await expect(openModel(folder, { variant: 'bf16' })).rejects.toEqual(
       error('MODEL_INVALID', /has sharded weights \('diffusion_pytorch_model.*\), but no index file/),
@@ -226,12 +227,12 @@ describe('variants of weights', () => {
       const target = path.join(root, `copied${++count}`);
       cpSync(folder, target, { recursive: true });
       mkdirSync(path.join(target, 'unet'), { recursive: true });
-      await copyPart(folder, target, 'unet', source.unet.files);
+      await copyPart(folder, target, 'unet', unetOf(source).files);
       const { source: copied } = await openModel(target);
-      expect(copied.unet.files).toHaveLength(sharded ? 2 : 1);
+      expect(unetOf(copied).files).toHaveLength(sharded ? 2 : 1);
       const [ours, theirs] = [copied, source].map(
-        ({ unet: { files } }) =>
-          Object.assign({}, ...files.map((file) => readSafetensors(file))) as Record<string, unknown>,
+        (one) =>
+          Object.assign({}, ...unetOf(one).files.map((file) => readSafetensors(file))) as Record<string, unknown>,
       );
       expect(Object.keys(ours ?? {}).sort()).toEqual(Object.keys(theirs ?? {}).sort());
       expect(ours?.['conv_in.weight']).toEqual(theirs?.['conv_in.weight']);

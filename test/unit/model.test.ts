@@ -1,4 +1,5 @@
 // Model folders: what they are recognized as, which parts and options are refused and how the error names them.
+import { unetOf } from '../../src/models/denoiser.js';
 import { cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { classIds } from '../../src/models/conditions.js';
@@ -46,7 +47,7 @@ describe('golden models', () => {
       timestepSpacing: 'leading',
     });
     expect(model.labels).toBeUndefined();
-    expect(model.source.unet.config).toEqual({
+    expect(unetOf(model.source).config).toEqual({
       inChannels: 4,
       outChannels: 4,
       blockOutChannels: [16, 24, 24, 32],
@@ -75,6 +76,7 @@ describe('golden models', () => {
       layersPerBlock: 2,
       normNumGroups: 8,
       scalingFactor: 0.18215,
+      shiftFactor: 0,
       useQuantConv: true,
       usePostQuantConv: true,
       midBlockAddAttention: true,
@@ -100,7 +102,7 @@ describe('golden models', () => {
       clipSample: false,
       clipSampleRange: 1,
     });
-    expect(model.source.unet.files).toEqual([path.join(sd15, 'unet', 'diffusion_pytorch_model.safetensors')]);
+    expect(unetOf(model.source).files).toEqual([path.join(sd15, 'unet', 'diffusion_pytorch_model.safetensors')]);
     expect(model.tokenizers?.[0]?.encode(['A car.']).shape).toEqual([1, 77]);
     const summary = model.summary();
     expect(summary).toEqual(JSON.parse(JSON.stringify(summary)));
@@ -129,7 +131,7 @@ describe('golden models', () => {
     expect(model.tokenizers).toBeUndefined();
     expect(model.source.vae).toBeUndefined();
     expect(model.source.textEncoders).toBeUndefined();
-    expect(model.source.unet.config).toMatchObject({
+    expect(unetOf(model.source).config).toMatchObject({
       inChannels: 12,
       numClassEmbeds: 4,
       scaleShift: true,
@@ -153,7 +155,7 @@ describe('golden models', () => {
   (shared === undefined ? test.skip : test)('the larger golden data (skipped where it is absent)', async () => {
     const sd21 = await openModel(path.join(shared as string, 'tiny-sd21'));
     expect(sd21).toMatchObject({ kind: 'latent', conditioning: 'text', sizeMultiple: 1 });
-    expect(sd21.source.unet.config).toMatchObject({
+    expect(unetOf(sd21.source).config).toMatchObject({
       attentionHeadDim: [2, 3, 4, 5],
       useLinearProjection: true,
       upcastAttention: true,
@@ -219,7 +221,7 @@ describe('a folder that is not a model', () => {
       edit(path.join(place, 'model_index.json'), { vae: [null, null] });
     });
     await expect(openModel(folder)).rejects.toEqual(
-      error('MODEL_INVALID', /no vae\/ folder, but its UNet denoises 4 channels/),
+      error('MODEL_INVALID', /no vae\/ folder, but it denoises 4 channels/),
     );
   });
 
@@ -268,14 +270,14 @@ describe('weights', () => {
 
   test.each([`${name}.fp16.safetensors`, 'model.safetensors'])('under the name %s', async (to) => {
     const model = await openModel(unet((folder) => move(folder, to)));
-    expect(model.source.unet.files.map((file) => path.basename(file))).toEqual([to]);
+    expect(unetOf(model.source).files.map((file) => path.basename(file))).toEqual([to]);
   });
 
   test('full precision comes before fp16', async () => {
     const model = await openModel(
       unet((folder) => cpSync(path.join(folder, `${name}.safetensors`), path.join(folder, `${name}.fp16.safetensors`))),
     );
-    expect(path.basename(model.source.unet.files[0] ?? '')).toBe(`${name}.safetensors`);
+    expect(path.basename(unetOf(model.source).files[0] ?? '')).toBe(`${name}.safetensors`);
   });
 
   test('shards are found through their index, and missed by name', async () => {
@@ -289,7 +291,7 @@ describe('weights', () => {
     const model = await openModel(
       unet(index([`${name}-00001-of-00001.safetensors`, `${name}-00001-of-00001.safetensors`])),
     );
-    expect(model.source.unet.files).toHaveLength(1);
+    expect(unetOf(model.source).files).toHaveLength(1);
     await expect(openModel(unet(index([`${name}-00001-of-00001.safetensors`, 'gone.safetensors'])))).rejects.toEqual(
       error('MODEL_INVALID', /names the shard 'gone.safetensors'/),
     );
@@ -385,7 +387,7 @@ describe('unet/config.json', () => {
   const read = (values: JsonObject) => readUNetConfig('unet/config.json', { ...base, ...values });
 
   test.each([
-    ['addition_embed_type', 'text_time'],
+    ['addition_embed_type', 'text_image'],
     ['addition_time_embed_dim', 256],
     ['class_embed_type', 'timestep'],
     ['class_embeddings_concat', true],
@@ -528,7 +530,6 @@ describe('vae/config.json', () => {
   test.each([
     ['act_fn', 'relu'],
     ['latents_mean', [0, 0, 0, 0]],
-    ['shift_factor', 0.1],
     ['down_block_types', ['AttnDownEncoderBlock2D']],
     ['in_channels', 4],
     ['_class_name', 'AsymmetricAutoencoderKL'],

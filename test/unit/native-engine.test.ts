@@ -1,4 +1,5 @@
 // The engine: numbers equal the reference's, tasks run in order off the event loop, and ends of every kind are clean.
+import { unetOf } from '../../src/models/denoiser.js';
 import path from 'node:path';
 
 import { DiffmineError } from '../../src/util/errors.js';
@@ -423,7 +424,7 @@ describe('a folded pixel model with classes', () => {
     const retry = newEngine();
     const broken = {
       ...model.source,
-      unet: { ...model.source.unet, config: { ...model.source.unet.config, numClassEmbeds: 5 } },
+      unet: { ...unetOf(model.source), config: { ...unetOf(model.source).config, numClassEmbeds: 5 } },
     };
     await expect(retry.loadModel(broken)).rejects.toMatchObject({ code: 'MODEL_INVALID' });
     await retry.loadModel(model.source);

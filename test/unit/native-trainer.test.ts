@@ -1,4 +1,5 @@
 // The trainer through the addon: steps off the event loop, exact resumption, weights that load as a model, clear errors. Numbers: verify and the C++ tests.
+import { unetOf } from '../../src/models/denoiser.js';
 import path from 'node:path';
 
 import { openModel, type ModelFolder } from '../../src/models/index.js';
@@ -76,11 +77,11 @@ test('a training resumes exactly, and exports a UNet', async () => {
   const file = path.join(scratch, 'unet.safetensors');
   await whole.exportWeights(file, true);
   expect(readSafetensors(file, names)).toEqual(averages);
-  const stored = readSafetensorsHeader(model.source.unet.files[0] ?? '').tensors;
+  const stored = readSafetensorsHeader(unetOf(model.source).files[0] ?? '').tensors;
   const shapes = (tensors: typeof stored): Record<string, number[]> =>
     Object.fromEntries(Object.entries(tensors).map(([name, { shape }]) => [name, shape]));
   expect(shapes(readSafetensorsHeader(file).tensors)).toEqual(shapes(stored));
-  await engine.loadModel({ ...model.source, unet: { ...model.source.unet, files: [file] } });
+  await engine.loadModel({ ...model.source, unet: { ...unetOf(model.source), files: [file] } });
 });
 
 test('gradients are there between accumulate and update, and a validation trains nothing', async () => {
@@ -123,7 +124,7 @@ test('the average predicts as a model with its exported weights does, and leaves
   const file = path.join(scratch, 'averages.safetensors');
   await trainer.exportWeights(file, true);
   const other = new Engine({ device: 'cpu', dtype: 'fp32', threads: 1 });
-  await other.loadModel({ ...model.source, unet: { ...model.source.unet, files: [file] } });
+  await other.loadModel({ ...model.source, unet: { ...unetOf(model.source), files: [file] } });
   const prepared = await other.prepareConditions(tensor('cond.out.labels'));
   const { sample } = await other.unetForward(prepared, {
     x: input.x,
@@ -157,7 +158,7 @@ test('low-rank updates, with checkpointing: the file they are exported to, merge
   );
   const predict = async (scale: number): Promise<number[]> => {
     const other = new Engine({ device: 'cpu', dtype: 'fp32', threads: 1 });
-    await other.loadModel({ ...model.source, unet: { ...model.source.unet, lora: { file, scale } } });
+    await other.loadModel({ ...model.source, unet: { ...unetOf(model.source), lora: { file, scale } } });
     const prepared = await other.prepareConditions(tensor('cond.out.labels'));
     const { sample } = await other.unetForward(prepared, {
       x: input.x,
@@ -187,7 +188,7 @@ test('wrong arguments, a diverging batch, a disposed trainer and another engine 
   );
   await expect(trainer.step([{ ...batch, timesteps: [1] }])).rejects.toMatchObject(invalid(/batch.timesteps/));
   await expect(trainer.tensors('weights', ['surprise'])).rejects.toMatchObject(invalid(/surprise/));
-  await expect(trainer.load(model.source.unet.files[0] ?? '')).rejects.toMatchObject({ code: 'MODEL_INVALID' });
+  await expect(trainer.load(unetOf(model.source).files[0] ?? '')).rejects.toMatchObject({ code: 'MODEL_INVALID' });
   const weights = await trainer.tensors('weights', ['conv_in.bias']);
   const broken = { ...tensor('train.in.x0'), data: tensor('train.in.x0').data.slice() };
   new DataView(broken.data.buffer).setUint32(0, 0x7fc00000, true);

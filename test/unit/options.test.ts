@@ -177,7 +177,15 @@ describe('stages refuse what the command line refuses', () => {
 
 test('manifests take the values that the options take', () => {
   const manifest = {
-    model: { path: 'm', fingerprint: 'f', kind: 'pixel', conditioning: 'class', vaeFactor: 1, fold: 1 },
+    model: {
+      path: 'm',
+      fingerprint: 'f',
+      kind: 'pixel',
+      conditioning: 'class',
+      vaeFactor: 1,
+      fold: 1,
+      features: { upBlock: 1, diftT: 161 },
+    },
     dataset: { path: 'd', fingerprint: 'f', images: 1, ignored: 0, labels: ['a'], columns: [] },
     options: {
       ...defaultsOf(optionsOf('x', { ...NOISE, ...CONTRAST })),

@@ -21,7 +21,15 @@ beforeAll(async () => {
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const at = (...names: string[]): string => join(folder, ...names);
 
-const model = { path: '/m', fingerprint: 'm', kind: 'latent', conditioning: 'text', vaeFactor: 8, fold: 1 } as const;
+const model = {
+  path: '/m',
+  fingerprint: 'm',
+  kind: 'latent',
+  conditioning: 'text',
+  vaeFactor: 8,
+  fold: 1,
+  features: { upBlock: 1, diftT: 161 },
+} as const;
 const scored = {
   prompt: '{label}',
   nullPrompt: '',

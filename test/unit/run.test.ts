@@ -25,7 +25,15 @@ function draft(options: Partial<ManifestDraft['options']> = {}, more: Partial<Ma
   return {
     version: '0.0.0',
     created: '2026-01-01T00:00:00.000Z',
-    model: { path: '/m', fingerprint: 'model-1', kind: 'latent', conditioning: 'text', vaeFactor: 8, fold: 1 },
+    model: {
+      path: '/m',
+      fingerprint: 'model-1',
+      kind: 'latent',
+      conditioning: 'text',
+      vaeFactor: 8,
+      fold: 1,
+      features: { upBlock: 1, diftT: 161 },
+    },
     dataset: { path: '/d', fingerprint: 'data-1', images: 5, ignored: 0, labels: ['a', 'b'], columns: [] },
     options: {
       prompt: '{label}',

@@ -1,4 +1,5 @@
 // Plug-and-Play translation: which steps and layers, its arithmetic against plain DDIM, and the folder that it writes, stops in and resumes.
+import { unetOf } from '../../src/models/denoiser.js';
 import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -200,7 +201,7 @@ describe('the way back to noise and forth', () => {
   afterAll(async () => engine.dispose());
 
   const places = (): Pick<PlugAndPlay, 'features' | 'attention'> => {
-    const { features, attention } = defaultSites(model.source.unet.config);
+    const { features, attention } = defaultSites(unetOf(model.source).config);
     return { features, attention: queriesAndKeys(attention) };
   };
   const settings = (featureSteps: number, attentionSteps: number): PlugAndPlay => ({
@@ -482,7 +483,7 @@ describe('a translation', () => {
         .raw()
         .toBuffer({ resolveWithObject: true });
       const x0 = await engine.encodeImages([{ pixels: data, width: info.width, height: info.height }]);
-      const { features, attention } = defaultSites(model.source.unet.config);
+      const { features, attention } = defaultSites(unetOf(model.source).config);
       const settings: PlugAndPlay = {
         inversionSteps: 10,
         steps: 5,

@@ -3,7 +3,7 @@ import type { ScheduleConfig, TextEncoderConfig, UNetConfig, VaeConfig } from '.
 import { DiffmineError } from '../../util/errors.js';
 import type { Weights } from '../weights.js';
 
-export type Prediction = ScheduleConfig['prediction'];
+export type Prediction = Exclude<ScheduleConfig['prediction'], 'flow'>;
 
 /** A head of attention in 2.x. In 1.x every layer has eight. */
 const HEAD = 64;
@@ -94,6 +94,7 @@ export function vaeConfigOf(weights: Weights, scalingFactor = 0.18215): VaeConfi
     ),
     layersPerBlock: shapes.count('encoder.down_blocks.0.resnets.#.conv1.weight'),
     normNumGroups: GROUPS,
+    shiftFactor: 0,
     scalingFactor,
     useQuantConv: shapes.has('quant_conv.weight'),
     usePostQuantConv: shapes.has('post_quant_conv.weight'),

@@ -14,6 +14,7 @@ import {
   modelOptions,
   type ModelFolder,
 } from '../../models/index.js';
+import { defaultFeatures } from '../../models/denoiser.js';
 import { warnBarelyTrained } from '../../models/learned.js';
 import { scoredRange } from '../../models/training.js';
 import type { DeviceInfo } from '../../engine/types.js';
@@ -130,7 +131,7 @@ export async function resolveCotypicality(
   hooks: Hooks<PipelineEvent>,
 ): Promise<ResolvedCotypicality> {
   const options = resolved(COTYPICALITY, given, presetOptions(given.preset));
-  const { samples, seed, sampler, places, maps, shardSize, diftT, upBlock, ensemble } = options;
+  const { samples, seed, sampler, places, maps, shardSize, ensemble } = options;
   const grouping = resolved(GROUPING, partOf(GROUPING, options));
   if (options.boxes !== undefined) await readBoxes(options.boxes);
   const model = await openModel(options.model, modelOptions(options), hooks);
@@ -139,7 +140,8 @@ export async function resolveCotypicality(
   const labels = labelsOf(parallel, options.labels);
   checkComplete(parallel, labels);
   checkLabels(model, labels, 'the parallel dataset');
-  const dift = { diftT, upBlock, ensemble };
+  const place = defaultFeatures(model.source);
+  const dift = { diftT: options.diftT ?? place.diftT, upBlock: options.upBlock ?? place.upBlock, ensemble };
   checkMining(dift, model.source);
 
   const size = options.size ?? defaultSize(model, hooks.onLog);

@@ -2,7 +2,7 @@
 // Scoring is a scan without patches, and resumes like one; what is computed from its maps is cheap, and repeated by every call.
 import { join } from 'node:path';
 import { DiffmineError } from '../../util/errors.js';
-import { locate, variantForEach } from '../../models/index.js';
+import { openModel, variantForEach } from '../../models/index.js';
 import { scoredRange } from '../../models/training.js';
 import { Engine } from '../../engine/index.js';
 import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
@@ -60,7 +60,7 @@ export async function localize(asked: LocalizeOptions, hooks: Hooks<LocalizeEven
     // the model's range for the baseline, too: maps are compared at the same timesteps
     tRange:
       options.tRange ??
-      (await scoredRange(undefined, await locate(options.model, own, scanHooks('model')), hooks.onLog)),
+      (await scoredRange(undefined, await openModel(options.model, own, scanHooks('model')), hooks.onLog)),
     localize: labels,
     ...(onlyMarked && marks ? { only: marks.images } : {}),
   };

@@ -55,7 +55,10 @@ async function mineFolder({ run: runPath, ...asked }: MineOptions, hooks: Hooks<
   const options = given(MINE, asked);
   const run = await Run.open(runPath);
   const { manifest } = run;
-  const wanted: MineSettings = { ...settings(options), patch: options.patch ?? manifest.options.patch };
+  const wanted: MineSettings = {
+    ...settings(options, manifest.model.features),
+    patch: options.patch ?? manifest.options.patch,
+  };
   await checkRun(run, runPath, wanted);
   if (wanted.trends) labelsInOrder(manifest.conditions);
   if (manifest.options.race && wanted.rank === 'bottom')

@@ -1,13 +1,18 @@
 // The options of mining with their defaults, checked.
 import type { ModelSource } from '../../engine/types.js';
+import { defaultFeatures, featureBlocksOf, type FeaturePlace } from '../../models/denoiser.js';
 import { partOf, resolved } from '../../options/check.js';
 import { MINING } from '../../options/scoring.js';
 import { DiffmineError } from '../../util/errors.js';
 import type { MineOptions, MineSettings } from './options.js';
 
 /** @throws INVALID_ARGUMENT naming the option */
-export function settings(options: Omit<MineOptions, 'run'>): Omit<MineSettings, 'patch'> {
-  const { groupBy = null, maxPerGroup = null, ...asked } = resolved(MINING, partOf(MINING, options));
+export function settings(
+  options: Omit<MineOptions, 'run'>,
+  { upBlock, diftT }: FeaturePlace,
+): Omit<MineSettings, 'patch'> {
+  const { groupBy = null, maxPerGroup = null, ...given } = resolved(MINING, partOf(MINING, options));
+  const asked = { ...given, upBlock: given.upBlock ?? upBlock, diftT: given.diftT ?? diftT };
   if (asked.diverse && asked.rank !== 'top')
     throw new DiffmineError(
       'INVALID_ARGUMENT',
@@ -32,16 +37,20 @@ export function settings(options: Omit<MineOptions, 'run'>): Omit<MineSettings, 
  */
 export function checkMining(
   options: Omit<MineOptions, 'run'>,
-  { unet, schedule }: Pick<ModelSource, 'unet' | 'schedule'>,
+  source: Pick<ModelSource, 'unet' | 'transformer' | 'schedule'>,
 ): void {
-  const { upBlock, diftT } = settings(options);
+  const { upBlock, diftT } = settings(options, defaultFeatures(source));
   const wrong = (option: string, message: string): DiffmineError =>
     new DiffmineError('INVALID_ARGUMENT', message, undefined, { option });
-  const blocks = unet.config.upBlockTypes.length;
+  const blocks = featureBlocksOf(source);
   if (upBlock >= blocks)
-    throw wrong('upBlock', `\`upBlock\` is ${upBlock}; this model has the up blocks 0 ... ${blocks - 1}.`);
-  if (diftT >= schedule.trainTimesteps)
-    throw wrong('diftT', `\`diftT\` is ${diftT}; this model's timesteps are 0 ... ${schedule.trainTimesteps - 1}.`);
+    throw wrong(
+      'upBlock',
+      `\`upBlock\` is ${upBlock}; this model has the ${source.transformer ? 'transformer' : 'up'} blocks 0 ... ${blocks - 1}.`,
+    );
+  const { trainTimesteps } = source.schedule;
+  if (diftT >= trainTimesteps)
+    throw wrong('diftT', `\`diftT\` is ${diftT}; this model's timesteps are 0 ... ${trainTimesteps - 1}.`);
 }
 
 /** Patches of a cluster, on average, and how many clusters there are at most, where their number is to be chosen. */

@@ -29,7 +29,7 @@ export const SAMPLE = optionsOf('sample', {
   }),
   inferenceSteps: option(fields.whole(1, 100_000).default(50), {
     group: 'Sampling',
-    description: 'DDIM sampling steps',
+    description: 'Sampling steps: DDIM, of flows Euler',
   }),
   guidanceScale: option(fields.atLeastZero().optional(), {
     group: 'Sampling',

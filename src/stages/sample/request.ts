@@ -120,7 +120,9 @@ function labelsOf(model: ModelFolder, asked: readonly string[] | undefined): str
       'A label is empty.',
       'Leave `labels` out for all labels of a class model.',
     );
-  const labels = [...new Set(model.labels ? namedLabels(asked, model.labels, true) : asked)];
+  const labels = [
+    ...new Set(model.labels ? namedLabels(asked, [...model.labels, ...(model.classNames?.flat() ?? [])], true) : asked),
+  ];
   if (model.labels) classIds(model, labels);
   return labels;
 }

@@ -9,6 +9,7 @@ import type { Image } from '../../engine/types.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import { autoBatch, unetShape } from '../../pipeline/batch.js';
 import { sampleDdim, type Denoise } from '../../models/ddim.js';
+import { channelsOf } from '../../models/denoiser.js';
 import { toImages } from '../../models/images.js';
 import {
   labelFolder,
@@ -144,7 +145,7 @@ async function make(
       seed,
       nullRow: record.labels.length,
       spacing: model.timestepSpacing,
-      shape: [model.source.unet.config.inChannels, shape.rows, shape.columns],
+      shape: [channelsOf(model.source), shape.rows, shape.columns],
     };
     hooks.onLog?.(
       `Sampling ${count(todo.length, 'image')} of ${size} x ${size} px, ${steps} steps with guidance ${guidance}: ${whole(todo.length * steps * perImage)} UNet calls on ${device.id}.`,

@@ -18,6 +18,7 @@ import {
   type ModelFolder,
   type OpenOptions,
 } from '../../models/index.js';
+import { unetOf } from '../../models/denoiser.js';
 import { LORA, LORA_FORMAT, LORA_WEIGHTS } from '../../models/folder.js';
 import type { HubHooks } from '../../models/hub/hub.js';
 import { pinned } from '../../models/locate.js';
@@ -33,7 +34,7 @@ import {
 } from '../../models/write.js';
 import type { Engine } from '../../engine/index.js';
 import { fromInt64 } from '../../engine/tensor.js';
-import type { CallOptions, ConditionInput, ModelSource, UNetConfig } from '../../engine/types.js';
+import type { CallOptions, ConditionInput, ModelPart, ModelSource, UNetConfig } from '../../engine/types.js';
 import { PIXEL_SCHEDULE, SIZES, unetOfSize } from './sizes.js';
 import type { TrainSettings } from './options.js';
 
@@ -99,13 +100,14 @@ export async function openBase(named: Named, hooks: HubHooks = {}): Promise<Base
         'Leave them out, or train a new model with `new`.',
       );
     const model = await openModel(named.from, variantOf(named), hooks);
-    if (model.source.unet.tensors)
+    const unet = unetOf(model.source, 'Training');
+    if (unet.tensors)
       throw new DiffmineError(
         'MODEL_UNSUPPORTED',
         `'${named.from}' is a checkpoint in one file; fine-tuning needs a model folder.`,
         `Convert it with Python: python -c 'from diffusers import StableDiffusionPipeline; StableDiffusionPipeline.from_single_file("${named.from}").save_pretrained("FOLDER")'`,
       );
-    if (model.source.unet.lora)
+    if (unet.lora)
       throw new DiffmineError(
         'MODEL_UNSUPPORTED',
         `'${named.from}' is a LoRA, not a complete model.`,
@@ -117,7 +119,7 @@ export async function openBase(named: Named, hooks: HubHooks = {}): Promise<Base
 }
 
 /** A minimal UNet, for encoding, which does not need one. */
-function placeholder(channels: number): ModelSource['unet'] {
+function placeholder(channels: number): ModelPart<UNetConfig> {
   const config: UNetConfig = {
     inChannels: channels,
     outChannels: channels,
@@ -172,6 +174,7 @@ function tellClashes(
 function fromModel(model: ModelFolder): Base {
   const { source, conditioning, kind, vaeFactor, fold, sizeMultiple } = model;
   const { vae, textEncoders, schedule } = source;
+  const unet = unetOf(source, 'Training');
   return {
     kind,
     conditioning,
@@ -181,11 +184,11 @@ function fromModel(model: ModelFolder): Base {
     spacing: model.timestepSpacing,
     // Every downsampling halves: sides that it divides lose nothing.
     multiple: Math.max(sizeMultiple, vaeFactor * fold),
-    start: () => ({ unet: source.unet, schedule }),
+    start: () => ({ unet, schedule }),
     encoder:
       vae || textEncoders
         ? {
-            unet: placeholder(source.unet.config.inChannels),
+            unet: placeholder(unet.config.inChannels),
             ...(vae && { vae }),
             ...(textEncoders && { textEncoders }),
             schedule,

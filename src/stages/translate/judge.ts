@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { readImage } from '../../data/index.js';
 import { upsample } from '../../metrics/maps.js';
+import { defaultFeatures } from '../../models/denoiser.js';
 import type { ModelFolder } from '../../models/index.js';
 import type { Conditions, Engine } from '../../engine/index.js';
 import { float32 } from '../../engine/tensor.js';
@@ -11,7 +12,6 @@ import type { TranslationFolder } from './folder.js';
 
 /** Noises of the features; the timestep and block are DIFT's. */
 const ENSEMBLE = 4;
-const TIMESTEP = 161;
 /** Side of the grid of features that is compared with itself, at most. */
 const GRID = 16;
 
@@ -103,14 +103,14 @@ export class Judge {
   }
 
   private async structures(images: Image[], call: { signal?: AbortSignal | undefined }): Promise<Float32Array[]> {
-    const upBlock = Math.min(1, this.model.source.unet.config.upBlockTypes.length - 1);
+    const { upBlock, diftT: timestep } = defaultFeatures(this.model.source);
     const found: Float32Array[] = [];
     for (const image of images) {
       const { features } = await this.engine.dift(
         this.conditions,
         { images: [image], conditions: [this.nullRow], boxes: [[]], keepFeatures: true },
         {
-          timestep: Math.min(TIMESTEP, this.model.source.schedule.trainTimesteps - 1),
+          timestep,
           upBlock,
           ensemble: ENSEMBLE,
           seed: 0,

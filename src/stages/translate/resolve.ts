@@ -23,6 +23,7 @@ import {
   modelOptions,
   type ModelFolder,
 } from '../../models/index.js';
+import { unetOf } from '../../models/denoiser.js';
 import { warnBarelyTrained } from '../../models/learned.js';
 import type { DeviceInfo } from '../../engine/types.js';
 import { VERSION } from '../../runs/version.js';
@@ -79,7 +80,8 @@ export async function resolveTranslation(
   const { inversionSteps, inferenceSteps, guidanceScale, negative, limit = null, shardSize } = options;
   const model = await openModel(options.model, modelOptions(options), hooks);
   await warnBarelyTrained(model, hooks.onLog);
-  const { schedule, unet } = model.source;
+  const { schedule } = model.source;
+  const unet = unetOf(model.source, 'Translation (Plug-and-Play)');
   translationTimesteps(schedule, inversionSteps, inferenceSteps);
   const [from, until] = options.guidanceRange ?? GUIDANCE_RANGE[model.kind];
   const known = allSites(unet.config);

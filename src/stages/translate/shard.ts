@@ -12,6 +12,7 @@ import type { Image } from '../../engine/types.js';
 import type { ShardContext, ShardCounts } from '../../pipeline/stage.js';
 import { removeLeftovers, writeFileAtomic } from '../../runs/atomic.js';
 import { contentOf } from '../../data/content.js';
+import { channelsOf } from '../../models/denoiser.js';
 import { toImages } from '../../models/images.js';
 import type { TranslationFolder } from './folder.js';
 import {
@@ -107,7 +108,7 @@ async function translateImages(context: Context, shard: number): Promise<Omit<Sh
 /** Images inverted at once: a batch of them, if the latents that are kept fit into memory. */
 function imagesTogether({ model, settings, batch }: Context, { image }: Item): number {
   const cells = (image.width * image.height) / (model.vaeFactor * model.fold) ** 2;
-  const kept = 4 * model.source.unet.config.inChannels * cells * (settings.steps + 1);
+  const kept = 4 * channelsOf(model.source) * cells * (settings.steps + 1);
   return Math.max(1, Math.min(batch, Math.floor(KEPT_BYTES / kept)));
 }
 

@@ -38,7 +38,7 @@ export async function ablate(
   call: CallOptions,
 ): Promise<Ablation[]> {
   const { device, disable = [], stages = true, repeats } = options;
-  const { unet, vae, schedule } = subject.source;
+  const { vae, ...others } = subject.source;
   const pass = onePass(cell);
   const results: Ablation[] = [];
   const meant = names.filter((name) => {
@@ -54,7 +54,7 @@ export async function ablate(
     }
     const engine = benchEngine(optimization === 'none' ? disable : [...disable, optimization], options, cell.dtype);
     try {
-      await engine.loadModel({ unet, schedule, ...(vae && stages ? { vae } : {}) }, call);
+      await engine.loadModel({ ...others, ...(vae && stages ? { vae } : {}) }, call);
       const conditions = await engine.prepareConditions(twoConditions(subject), call);
       const sides = [whole, { engine, conditions }].map((side) => ({
         ...side,

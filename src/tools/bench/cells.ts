@@ -1,5 +1,6 @@
 // Forward passes of the UNet, by dtype, size and batch. Each round measures everything that enters a ratio: the machine's rates, diffmine's
 // forward pass, a scoring call, and diffusers' forward passes. A machine that slows down slows all of them.
+import { channelsOf, unetOf } from '../../models/denoiser.js';
 import { writeFileSync } from 'node:fs';
 
 import { asDiffmineError, DiffmineError } from '../../util/errors.js';
@@ -28,7 +29,6 @@ export function planCells(
   { source, pixelsPerCell }: Subject,
   { dtypes, latents, batches }: Pick<CellOptions, 'dtypes' | 'latents' | 'batches'>,
 ): Cell[] {
-  const { config } = source.unet;
   const sizes = latents
     .flatMap((side) => batches.map((batch) => ({ side, batch: 2 * Math.max(1, batch >> 1) })))
     .sort((a, b) => a.side ** 2 * a.batch - b.side ** 2 * b.batch);
@@ -37,11 +37,11 @@ export function planCells(
       const pixels = side * pixelsPerCell;
       return {
         dtype,
-        input: [config.inChannels, side, side],
+        input: [channelsOf(source), side, side],
         pixels,
         patch: Math.max(1, Math.floor(pixels / 8)),
         batch,
-        operations: operations(config, side, side),
+        operations: operations(source, side, side),
       };
     }),
   );
@@ -109,7 +109,7 @@ async function measure(
         batch: cell.batch,
         mode,
         device: options.device,
-        config: config.source.unet.config,
+        config: unetOf(config.source, 'A comparison with diffusers').config,
       });
       if (typeof answer === 'string') other.skipped = answer;
       else if (answer !== undefined) other.passes.add(answer, counts);
@@ -170,7 +170,7 @@ export async function benchCells(
   const call: CallOptions = { signal: hooks.signal };
   const starts: Start[] = [];
   const results: Cell[] = [];
-  const { unet, vae, schedule } = subject.source;
+  const { vae, ...others } = subject.source;
   for (const dtype of options.dtypes) {
     const here = cells.filter((cell) => cell.dtype === dtype);
     const begun = process.hrtime.bigint();
@@ -178,7 +178,7 @@ export async function benchCells(
     const engine = benchEngine(options.disable ?? [], options, dtype);
     try {
       const loadSeconds = await seconds(() =>
-        engine.loadModel({ unet, schedule, ...(vae && options.stages !== false ? { vae } : {}) }, call),
+        engine.loadModel({ ...others, ...(vae && options.stages !== false ? { vae } : {}) }, call),
       );
       const conditions = await engine.prepareConditions(twoConditions(subject), call);
       for (const cell of here) {
@@ -189,7 +189,7 @@ export async function benchCells(
         const needs =
           cell.batch *
           rowBytes(
-            unet.config,
+            subject.source,
             { rows: cell.input[1], columns: cell.input[2], height: cell.pixels, width: cell.pixels },
             dtype,
           );

@@ -3,8 +3,9 @@
 // Counted as 2 x multiply-accumulates of convolutions, linear layers and attention, of a whole forward pass for one input under one condition,
 // even if an engine reuses results (keys and values of the prompts, layers that do not depend on the condition). So rates of different engines,
 // and of one engine before and after such an optimization, are comparable. Norms, activations and additions are left out: below 0.1 % of the arithmetic.
-import type { UNetConfig } from '../../engine/types.js';
+import type { ModelSource, UNetConfig } from '../../engine/types.js';
 import { addedWidth } from './parameters.js';
+import { transformerOperations } from './transformers.js';
 
 /** Tokens of a prompt. */
 const TOKENS = 77;
@@ -114,8 +115,10 @@ export function operationCounts(config: UNetConfig, height: number, width: numbe
 }
 
 /** Operations of one UNet call. */
-export function operations(config: UNetConfig, height: number, width: number): number {
-  return Object.values(operationCounts(config, height, width) as unknown as Record<string, number>).reduce(
+export function operations(source: Pick<ModelSource, 'unet' | 'transformer'>, height: number, width: number): number {
+  if (source.transformer) return transformerOperations(source.transformer.config, height, width);
+  if (!source.unet) return 0;
+  return Object.values(operationCounts(source.unet.config, height, width) as unknown as Record<string, number>).reduce(
     (sum, count) => sum + count,
     0,
   );

@@ -5,6 +5,8 @@ import { fromInt64 } from '../../engine/tensor.js';
 import type { ConditionInput, ModelSource } from '../../engine/types.js';
 import { noise } from './figures.js';
 import { parameterCount } from './parameters.js';
+import { unetOf } from '../../models/denoiser.js';
+import { transformerParameters } from './transformers.js';
 import { syntheticModel } from './synthetic.js';
 
 export interface Subject {
@@ -25,20 +27,21 @@ export interface Subject {
 export async function openSubject(name: string, options: OpenOptions = {}): Promise<Subject> {
   const folder = name.startsWith('synthetic:') ? undefined : await openModel(name, options);
   const source = folder?.source ?? syntheticModel(name);
-  const { vae, unet } = source;
+  const { vae, unet, transformer } = source;
   const vaeFactor = vae ? 2 ** (vae.config.blockOutChannels.length - 1) : 1;
   return {
     name,
     source,
-    parameters: parameterCount(unet.config),
-    pixelsPerCell: vaeFactor * unet.config.pixelFold,
+    parameters: transformer ? transformerParameters(transformer.config) : unet ? parameterCount(unet.config) : 0,
+    pixelsPerCell: vaeFactor * (unet?.config.pixelFold ?? 1),
     ...(folder && { folder }),
   };
 }
 
 /** Two conditions, as a scan has them: a label's and the null one. Embeddings F32 [2, 77, D], or classes I64 [2]. */
 export function twoConditions({ source }: Subject): ConditionInput {
-  const { numClassEmbeds, crossAttentionDim, addedEmbedding } = source.unet.config;
+  if (source.transformer?.config.kind === 'dit') return fromInt64([2], [0, source.transformer.config.numClasses]);
+  const { numClassEmbeds, crossAttentionDim, addedEmbedding } = unetOf(source, 'A benchmark').config;
   if (numClassEmbeds > 0) return fromInt64([2], [0, numClassEmbeds - 1]);
   const text = noise([2, 77, crossAttentionDim]);
   return addedEmbedding ? { text, pooled: noise([2, addedEmbedding.pooled]) } : text;

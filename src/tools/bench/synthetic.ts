@@ -61,6 +61,7 @@ function vae(channels: number[], groups: number): VaeConfig {
     blockOutChannels: channels,
     layersPerBlock: 2,
     normNumGroups: groups,
+    shiftFactor: 0,
     scalingFactor: 0.18215,
     useQuantConv: true,
     usePostQuantConv: true,

@@ -1,5 +1,6 @@
 // Training steps per second of a model size, or of the UNet of the benchmark's model. Each is timed in a separate process, so that its peak memory is
 // its own, and one that runs out of memory does not affect the others.
+import { unetOf } from '../../models/denoiser.js';
 import { fork } from 'node:child_process';
 import { join } from 'node:path';
 
@@ -87,9 +88,10 @@ async function subjectOf({ what, variant, device }: TrainingTask): Promise<Subje
       options: { learningRate: size.learningRate, emaDecay: 0.999 },
     };
   }
-  const { unet, schedule } = what.startsWith('synthetic:')
+  const { schedule, ...denoiser } = what.startsWith('synthetic:')
     ? syntheticModel(what)
     : (await openModel(what, variantOf({ variant }))).source;
+  const unet = unetOf(denoiser, 'Training');
   const { synthetic, ...part } = unet; // made for forward passes: a training starts with others
   return {
     source: { unet: synthetic === undefined ? part : { ...part, initial: synthetic }, schedule },
@@ -106,7 +108,7 @@ async function plan(
   task: TrainingTask,
 ): Promise<{ subject: Subject; facts: Omit<TrainingBench, 'measured' | 'skipped'> }> {
   const subject = await subjectOf(task);
-  const { config } = subject.source.unet;
+  const { config } = unetOf(subject.source, 'Training');
   const parameters = parameterCount(config);
   const facts = {
     what: task.what,
@@ -129,7 +131,7 @@ async function plan(
 export async function timeTraining(task: TrainingTask, available = memoryFree(task.device)): Promise<TrainingBench> {
   const { subject, facts } = await plan(task);
   const { dtype, checkpointing, batch, input, stateBytes } = facts;
-  const { config } = subject.source.unet;
+  const { config } = unetOf(subject.source, 'Training');
   if (dtype === 'fp16' && task.device === 'cpu')
     return { ...facts, skipped: 'on a CPU gradients in fp16 take hundreds of times as long as in fp32' };
   if (stateBytes > available) {

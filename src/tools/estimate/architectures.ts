@@ -1,4 +1,5 @@
 // Known architectures, so that a scan can be estimated without the model's files.
+import { unetOf } from '../../models/denoiser.js';
 import type { ModelSource } from '../../engine/types.js';
 import { parameterCount } from '../bench/parameters.js';
 import { syntheticModel } from '../bench/synthetic.js';
@@ -8,7 +9,7 @@ export type ArchitectureName = (typeof ARCHITECTURES)[number];
 
 export interface Architecture {
   title: string;
-  source: Pick<ModelSource, 'unet' | 'vae'>;
+  source: Omit<ModelSource, 'schedule'>;
   /** of all components */
   parameters: number;
   /** pixels */
@@ -25,7 +26,7 @@ const CLIP_L = 123.1e6;
 const CLIP_G = 694.7e6;
 export function architecture(name: ArchitectureName): Architecture {
   const source = syntheticModel(`synthetic:${name}`);
-  const { config } = source.unet;
+  const { config } = unetOf(source, 'This estimate');
   switch (name) {
     case 'sd15':
       return {

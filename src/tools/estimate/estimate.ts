@@ -112,7 +112,7 @@ export async function estimate(asked: EstimateOptions, hooks: Hooks<ScanEvent> =
   };
   const tables = outputs * (3 * perImage * PATCH_BYTES + IMAGE_BYTES);
   const maps = subject.maps ? outputs * mapCells(shape, subject.fold) * 2 : 0;
-  const perCall = operations(source.unet.config, shape.rows, shape.columns);
+  const perCall = operations(source, shape.rows, shape.columns);
   return {
     model: subject.title,
     images,

@@ -234,7 +234,6 @@ export function memoryOf(
 ): { weights: number; activations: number } {
   return {
     weights: engines * parameters * (dtype === 'fp32' ? 4 : 2),
-    activations:
-      engines * (batch * rowBytes(source.unet.config, shape, dtype) + encodeBytes(source as ModelSource, shape)),
+    activations: engines * (batch * rowBytes(source, shape, dtype) + encodeBytes(source as ModelSource, shape)),
   };
 }

@@ -8,6 +8,14 @@ import { sdxlTextOp, sdxlTypicalityOp, sdxlUnetOp } from './ops/sdxl.js';
 import { lanczosResizeOp } from './ops/images.js';
 import { trainOp } from './ops/training.js';
 import { pnpTimestepsOp, pnpTranslateOp } from './ops/translation.js';
+import {
+  ditOp,
+  ditTypicalityOp,
+  flowTimestepsOp,
+  sd3TextOp,
+  sd3TransformerOp,
+  sd3TypicalityOp,
+} from './ops/transformers.js';
 import type { Op } from './ops/op.js';
 import { diftOp, selectOp, typicalityOp } from './ops/typicality.js';
 
@@ -27,6 +35,12 @@ export const OPS: ReadonlyMap<string, Op> = new Map<string, Op>([
   ['ddim_sample', ddimSampleOp],
   ['typicality', typicalityOp],
   ['select', selectOp],
+  ['dit', ditOp],
+  ['dit_typicality', ditTypicalityOp],
+  ['sd3_text', sd3TextOp],
+  ['sd3_transformer', sd3TransformerOp],
+  ['flow_timesteps', flowTimestepsOp],
+  ['sd3_typicality', sd3TypicalityOp],
   ['dift', diftOp],
   ['dift_sequence', diftSequenceOp],
   ['cotypicality', cotypicalityOp],

@@ -177,6 +177,7 @@ function contextOf(
     dtype,
     call: { signal: hooks.signal },
     params: one.params,
+    shared: (name) => [one, ...golden.cases].find(({ params }) => params[name] !== undefined)?.params[name],
     outputs: Object.keys(one.outputs),
     input: (name) => named(one.inputs, name),
     reference: (name) => named(one.outputs, name),

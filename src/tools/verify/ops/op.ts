@@ -8,6 +8,8 @@ export interface OpContext {
   dtype: Dtype;
   call: CallOptions;
   params: Record<string, unknown>;
+  /** a param of this case, or else of the first case of its manifest that has it */
+  shared: (name: string) => unknown;
   input: (name: string) => Tensor;
   /** names of the outputs the manifest has */
   outputs: string[];
