@@ -41,7 +41,7 @@ struct Embedder {
   }
 };
 
-struct Block {
+struct DitBlock {
   std::string path;
   Embedder embedder;
   Linear modulation;  // shift, scale and gate of attention, then of the feed-forward
@@ -49,8 +49,6 @@ struct Block {
   std::optional<LayerNorm> norm3;  // where it has weights
   TransformerFeedForward ff;
 };
-
-std::string number(int64_t n) { return std::to_string(n); }
 
 }  // namespace
 
@@ -62,7 +60,7 @@ struct DiT::Impl {
   std::optional<LoraOptions> lora;
   Conv2d patches;
   at::Tensor positions;  // of the size it was trained on
-  std::vector<Block> blocks;
+  std::vector<DitBlock> blocks;
   Linear proj_out_1, proj_out_2;
   int64_t bytes = 0, count = 0;
   Parameters parameters;
@@ -72,8 +70,8 @@ struct DiT::Impl {
 
   static void check(const DiTConfig& c) {
     if (c.out_channels != c.in_channels && c.out_channels != 2 * c.in_channels) {
-      throw Error(code::kModelUnsupported,
-                  "The DiT's out_channels " + number(c.out_channels) + " are neither its in_channels nor twice those.");
+      throw Error(code::kModelUnsupported, "The DiT's out_channels " + std::to_string(c.out_channels) +
+                                               " are neither its in_channels nor twice those.");
     }
     if (c.num_attention_heads * c.attention_head_dim % 4)
       throw Error(code::kModelUnsupported, "The DiT's width must be a multiple of 4 for its places.");
@@ -92,8 +90,8 @@ struct DiT::Impl {
     patches = Conv2d::load(exact, "pos_embed.proj", config.in_channels, d, p, p, 0);
     positions = patch_positions(d, base(), base(), base(), device);
     for (int64_t i = 0; i < config.num_layers; ++i) {
-      Block b;
-      b.path = "transformer_blocks." + number(i);
+      DitBlock b;
+      b.path = "transformer_blocks." + std::to_string(i);
       b.embedder = Embedder::load(exact, b.path + ".norm1.emb", config.num_classes, d);
       b.modulation = Linear::load(loader, b.path + ".norm1.linear", d, 6 * d);
       const auto attention = b.path + ".attn1.";
@@ -175,7 +173,8 @@ std::shared_ptr<const Conditions> DiT::prepare(const ConditionInput& input) cons
     throw Error(code::kInvalidArgument, "A class-conditional model takes class labels [M] int64.");
   if (labels.numel() &&
       (labels.min().item<int64_t>() < 0 || labels.max().item<int64_t>() > impl_->config.num_classes)) {
-    throw Error(code::kInvalidArgument, "A class label is outside 0 ... " + number(impl_->config.num_classes) + ".");
+    throw Error(code::kInvalidArgument,
+                "A class label is outside 0 ... " + std::to_string(impl_->config.num_classes) + ".");
   }
   auto made = std::make_shared<ClassConditions>();
   made->owner = impl_.get();

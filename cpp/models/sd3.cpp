@@ -63,7 +63,7 @@ struct Projection {
   }
 };
 
-struct Block {
+struct JointBlock {
   std::string path;
   // Of SiLU(embedding): shift, scale and gate of attention, of the feed-forward, and of a second attention. The last
   // block's text stream has no more than a scale and a shift: nothing reads what it would become.
@@ -75,8 +75,6 @@ struct Block {
   TransformerFeedForward ff, text_ff;
   bool last = false;
 };
-
-std::string number(int64_t n) { return std::to_string(n); }
 
 }  // namespace
 
@@ -90,7 +88,7 @@ struct Sd3::Impl {
   at::Tensor positions;  // [max, max, C]
   TimestepEmbedder time;
   Linear pooled_1, pooled_2, context;
-  std::vector<Block> blocks;
+  std::vector<JointBlock> blocks;
   Linear modulation_out, proj_out;
   int64_t bytes = 0, count = 0;
   Parameters parameters;
@@ -100,7 +98,7 @@ struct Sd3::Impl {
   static void check(const Sd3Config& c) {
     if (c.out_channels != c.in_channels) {
       throw Error(code::kModelUnsupported,
-                  "The SD3 transformer's out_channels " + number(c.out_channels) + " are not its in_channels.");
+                  "The SD3 transformer's out_channels " + std::to_string(c.out_channels) + " are not its in_channels.");
     }
     if (c.num_attention_heads * c.attention_head_dim % 4)
       throw Error(code::kModelUnsupported, "The SD3 transformer's width must be a multiple of 4 for its places.");
@@ -136,8 +134,8 @@ struct Sd3::Impl {
     for (int64_t i = 0; i < config.num_layers; ++i) {
       const auto& dual = config.dual_attention_layers;
       const bool second = std::find(dual.begin(), dual.end(), i) != dual.end();
-      Block b;
-      b.path = "transformer_blocks." + number(i);
+      JointBlock b;
+      b.path = "transformer_blocks." + std::to_string(i);
       b.last = i + 1 == config.num_layers;
       b.modulation = Linear::load(loader, b.path + ".norm1.linear", d, (second ? 9 : 6) * d);
       b.text_modulation = Linear::load(loader, b.path + ".norm1_context.linear", d, (b.last ? 2 : 6) * d);
@@ -167,8 +165,9 @@ struct Sd3::Impl {
     const int64_t side = config.pos_embed_max_size;
     if (height > side || width > side) {
       throw Error(code::kInvalidArgument,
-                  "An image of " + number(width) + " x " + number(height) +
-                      " patches is larger than the model takes (" + number(side) + " x " + number(side) + ").",
+                  "An image of " + std::to_string(width) + " x " + std::to_string(height) +
+                      " patches is larger than the model takes (" + std::to_string(side) + " x " +
+                      std::to_string(side) + ").",
                   "Use a smaller --size.");
     }
     const int64_t top = (side - height) / 2, left = (side - width) / 2;
@@ -251,13 +250,13 @@ std::shared_ptr<const Conditions> Sd3::prepare(const ConditionInput& input) cons
   const auto &text = input.text, &pooled = input.pooled;
   if (!text.defined() || text.dim() != 3 || text.size(2) != c.joint_attention_dim) {
     throw Error(code::kInvalidArgument,
-                "The SD3 transformer takes text embeddings [M, tokens, " + number(c.joint_attention_dim) + "].",
+                "The SD3 transformer takes text embeddings [M, tokens, " + std::to_string(c.joint_attention_dim) + "].",
                 "Do the text encoders belong to this transformer?");
   }
   if (!pooled.defined() || pooled.dim() != 2 || pooled.size(0) != text.size(0) ||
       pooled.size(1) != c.pooled_projection_dim) {
     throw Error(code::kInvalidArgument,
-                "The SD3 transformer takes pooled embeddings [M, " + number(c.pooled_projection_dim) + "].",
+                "The SD3 transformer takes pooled embeddings [M, " + std::to_string(c.pooled_projection_dim) + "].",
                 "Do the text encoders belong to this transformer?");
   }
   auto made = std::make_shared<TextConditions>();
