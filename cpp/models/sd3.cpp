@@ -20,7 +20,7 @@
 namespace diffmine {
 namespace {
 
-constexpr double kEps = 1e-6;
+constexpr double kNormEps = 1e-6;
 
 struct TextConditions final : Conditions {
   at::Tensor context;  // [M, tokens, C] in the model's dtype
@@ -48,8 +48,8 @@ struct Projection {
     for (const auto& linear : linears) names.push_back(path + linear);
     p.qkv = Linear::packed(loader, names, d, d, true);
     if (config.qk_norm) {
-      p.norm_q = RmsNorm::load(loader, path + norms[0], config.attention_head_dim, kEps);
-      p.norm_k = RmsNorm::load(loader, path + norms[1], config.attention_head_dim, kEps);
+      p.norm_q = RmsNorm::load(loader, path + norms[0], config.attention_head_dim, kNormEps);
+      p.norm_k = RmsNorm::load(loader, path + norms[1], config.attention_head_dim, kNormEps);
     }
     return p;
   }
@@ -197,7 +197,7 @@ struct Sd3::Impl {
     for (const auto& b : blocks) {
       const auto m = b.modulation(rounded).chunk(b.second ? 9 : 6, 1);
       const auto mc = b.text_modulation(rounded).chunk(b.last ? 2 : 6, 1);
-      const auto plain = at::layer_norm(h, {d}, {}, {}, kEps);
+      const auto plain = at::layer_norm(h, {d}, {}, {}, kNormEps);
       const auto normed = see(b.path + ".norm1", modulate(plain, m[1], m[0]));
       const auto normed_c = modulated_norm(c, mc[b.last ? 0 : 1], mc[b.last ? 1 : 0]);
 
