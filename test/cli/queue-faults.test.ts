@@ -6,8 +6,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { resultBytes } from '../helpers/bytes.js';
 import { Fleet, SCAN } from '../helpers/fleet.js';
 import { isNightly } from '../helpers/nightly.js';
+import { hasPostgres, PostgresServer } from '../helpers/postgres.js';
 import { hasRedis, RedisServer } from '../helpers/redis.js';
-import { cli, hasAddon } from './cli.js';
+import { hasS3, S3Server } from '../helpers/s3.js';
+import { cli, hasAddon, ROOT } from './cli.js';
 
 (hasAddon && hasRedis && isNightly ? describe : describe.skip)('faults of a queue', () => {
   let folder: string;
@@ -91,4 +93,105 @@ import { cli, hasAddon } from './cli.js';
     for (const { ended } of both) expect(await ended).toEqual([0, null]);
     expectSame('twice');
   }, 600_000);
+
+  (hasS3 ? test : test.skip)(
+    'the run is in a bucket, and shares nothing else with its workers',
+    async () => {
+      const server = await S3Server.start();
+      const before = { ...process.env };
+      Object.assign(process.env, server.env());
+      try {
+        redis = await RedisServer.start(at('redis-bucket'));
+        fleet = new Fleet(redis.url);
+        const scan = fleet.run(...SCAN, '--out', 's3://runs/queue', '--queue');
+        await scan.until(/6 shards in the queue/);
+        const workers = [fleet.worker('--exit-when-done'), fleet.worker('--exit-when-done')];
+        await workers[0]?.until(/Finished shard/);
+        workers[0]?.kill();
+        expect(await scan.ended).toEqual([0, null]);
+        expect(await workers[1]?.ended).toEqual([0, null]);
+        expect(await cli(['pull', 's3://runs/queue', at('bucket')])).toMatchObject({ code: 0 });
+        expectSame('bucket');
+        expect((await cli(['status', 's3://runs/queue'])).stdout).toMatch(/6 of 6 shards finished/);
+      } finally {
+        process.env = before;
+        server.stop();
+      }
+    },
+    600_000,
+  );
+
+  (hasPostgres ? test : test.skip)(
+    'PostgreSQL hands out the shards',
+    async () => {
+      const server = await PostgresServer.start(at('postgres'));
+      try {
+        fleet = new Fleet(server.url);
+        const scan = fleet.run(...SCAN, '--out', at('by-postgres'), '--queue');
+        await scan.until(/6 shards in the queue/);
+        fleet.worker();
+        expect(await scan.ended).toEqual([0, null]);
+        expectSame('by-postgres');
+      } finally {
+        await fleet.end();
+        server.stop();
+      }
+    },
+    600_000,
+  );
+
+  test.each(['translate', 'cotypicality', 'localize'])(
+    '%s',
+    async (stage) => {
+      redis = await RedisServer.start(at(`redis-${stage}`));
+      fleet = new Fleet(redis.url);
+      const golden = join(ROOT, 'test', 'data', 'golden');
+      const model = ['--model', join(golden, 'tiny-sd15'), '--preset', 'cars', '--size', '32', '--shard-size', '2'];
+      const common = [...model, '--device', 'cpu', '--threads', '1'];
+      const data = join(golden, 'mini-dataset');
+      const translate = [
+        'translate',
+        data,
+        ...common,
+        '--inversion-steps',
+        '4',
+        '--inference-steps',
+        '2',
+        '--limit',
+        '2',
+      ];
+      const commands: Record<string, [command: string[], parts: string[]]> = {
+        translate: [translate, ['shards', '1920', 'index.html']],
+        cotypicality: [
+          [
+            'cotypicality',
+            at('parallel'),
+            ...common,
+            '--samples',
+            '2',
+            '--ensemble',
+            '2',
+            '--patch',
+            '8',
+            '--clusters',
+            '2',
+          ],
+          ['shards', 'clusters'],
+        ],
+        localize: [
+          ['localize', data, ...common, '--samples', '1', '--bootstrap', '10', '--overlays', '2'],
+          ['shards', 'localize/overlays'],
+        ],
+      };
+      const [command, parts] = commands[stage] as [string[], string[]];
+      if (stage === 'cotypicality')
+        expect(await cli([...translate, '--out', at('parallel')])).toMatchObject({ code: 0 });
+      expect(await cli([...command, '--out', at(`${stage}-alone`)])).toMatchObject({ code: 0 });
+      fleet.worker();
+      const queued = fleet.run(...command, '--out', at(`${stage}-queued`), '--queue');
+      expect([await queued.ended, queued.stderr.includes('in the queue')]).toEqual([[0, null], true]);
+      expect(resultBytes(at(`${stage}-queued`), parts)).toEqual(resultBytes(at(`${stage}-alone`), parts));
+    },
+    600_000,
+  );
 });
