@@ -151,5 +151,6 @@ export async function removeLeftovers(target: string): Promise<void> {
 
 /** Removes what writers in `folder` that died have left there. Only where nothing more is to be written: a writer that is late fails. */
 export async function removeAllLeftovers(folder: string): Promise<void> {
-  for (const name of await readdir(folder).catch(() => [])) if (/^\..+\.tmp-/.test(name)) await discard(join(folder, name));
+  for (const name of await readdir(folder).catch(() => []))
+    if (/^\..+\.tmp-/.test(name)) await discard(join(folder, name));
 }
