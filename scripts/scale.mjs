@@ -35,7 +35,15 @@ function draft(listed) {
   return {
     version: '0',
     created: new Date().toISOString(),
-    model: { path: '/model', fingerprint: 'm', kind: 'latent', conditioning: 'text', vaeFactor: 8, fold: 1 },
+    model: {
+      path: '/model',
+      fingerprint: 'm',
+      kind: 'latent',
+      conditioning: 'text',
+      vaeFactor: 8,
+      fold: 1,
+      features: { upBlock: 1, diftT: 161 },
+    },
     dataset: {
       path: '/data/places',
       fingerprint: load('data/dataset').fingerprintOf(listed),

@@ -147,7 +147,8 @@ export class RoundsFolder {
   }
 
   async hasBegun(): Promise<boolean> {
-    return (await this.cut(0)) !== undefined || (await this.roundShards(0).done()).length > 0;
+    // in a directory the folder of the first round is made when work on it begins
+    return (await this.store.exists(ROUNDS)) || (await this.roundShards(0).done()).length > 0;
   }
 
   private roundShards(round: number): ShardStore {
