@@ -29,7 +29,7 @@ test('demo --data-only draws the world; a full folder is refused, and so are opt
   expect(JSON.parse(drawn.stdout)).toMatchObject({
     train: { images: 12 },
     heldout: { path: at('world', 'heldout'), images: 12 },
-    cities: [...CITIES],
+    labels: [...CITIES],
   });
   expect(readdirSync(at('world', 'heldout', 'oskava'))).toEqual(['00002.png', '00003.png']);
   expect(await cli(['demo', '--data-only', at('world')])).toMatchObject({

@@ -263,6 +263,7 @@ describe('arguments', () => {
 
   it('pass errors of getters through', () => {
     const config = {
+      trainTimesteps: 1000,
       get betaSchedule(): string {
         throw new RangeError('mine');
       },
