@@ -264,6 +264,7 @@ describe('arguments', () => {
   it('pass errors of getters through', () => {
     const config = {
       trainTimesteps: 1000,
+      prediction: 'epsilon',
       get betaSchedule(): string {
         throw new RangeError('mine');
       },
