@@ -44,7 +44,7 @@ export function forgetListed(): void {
   listed.clear();
 }
 
-/** Size and time of a remote file; a web address is not asked before it is read, and has 0. Undefined if there is no such object. */
+/** Size and time of a remote file; 0 for a web address, which is not requested before its image is read. Undefined if the object is missing. */
 export async function remoteFacts(name: string): Promise<RemoteFacts | undefined> {
   if (!isBucket(name)) return { bytes: 0, mtime: 0 };
   const known = listed.get(name);

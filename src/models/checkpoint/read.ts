@@ -141,7 +141,7 @@ export function vaeTensors({ tensors }: SafetensorsHeader): RenamedTensor[] | un
     if (found && 'name' in found) return [{ ...found, stored }];
     throw new DiffmineError(
       'MODEL_UNSUPPORTED',
-      `The VAE has a tensor '${stored}' that is no part of an AutoencoderKL.`,
+      `The VAE has a tensor '${stored}' that does not belong to an AutoencoderKL.`,
     );
   });
 }

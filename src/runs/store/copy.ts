@@ -198,7 +198,10 @@ export async function withLocalRun<Result, H extends Pick<Hooks<never>, 'signal'
     return renamed(result, shown);
   } catch (error) {
     if (error instanceof DiffmineError)
-      throw new DiffmineError(error.code, shown(error.message), error.hint && shown(error.hint), { cause: error });
+      throw new DiffmineError(error.code, shown(error.message), error.hint && shown(error.hint), {
+        cause: error,
+        ...(error.option === undefined ? {} : { option: error.option }),
+      });
     throw error;
   } finally {
     await lock?.release();

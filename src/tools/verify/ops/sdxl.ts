@@ -2,10 +2,10 @@
 import { fromFloat32, int64Numbers, toFloat32 } from '../../../engine/tensor.js';
 import type { Tensor } from '../../../engine/types.js';
 import { encodePrompts, prepareConditions } from '../../../models/index.js';
-import { imageOf, number, side, texts } from '../params.js';
+import { side, texts } from '../params.js';
 import { observedBlocks } from './models.js';
 import type { Op } from './op.js';
-import { BATCH, stackMaps } from './typicality.js';
+import { typicalityUnder } from './typicality.js';
 
 /** As written prompts, the empty one too. The text encoders compute in fp32 whatever the precision of the rest. */
 export const sdxlTextOp: Op = {
@@ -42,46 +42,9 @@ export const sdxlUnetOp: Op = {
 export const sdxlTypicalityOp: Op = {
   reducible: true,
   compound: true,
-  async run({ engine, model, params, input, schedule, call }) {
-    const running = await engine();
-    const prompts = texts(params, 'prompts');
-    const conditions = await prepareConditions(running, await model(), prompts, call);
-    const image = imageOf(input('image_u8'));
-    const nullIndex = number(params, 'null_index');
-    const all = [...prompts.keys()];
-    const labels = all.filter((index) => index !== nullIndex);
-    const { outputs: scored, losses } = await running.scoreTypicality(
-      conditions,
-      {
-        images: [image],
-        conditions: [all],
-        subjects: [labels],
-        weights: [labels.map(() => all.map((index) => (index === nullIndex ? 1 : 0)))],
-        keys: [0],
-        noises: input('noises'),
-        timesteps: input('t'),
-      },
-      {
-        samples: side(input('t'), 0),
-        seed: 0,
-        tBegin: 0,
-        tEnd: (await schedule()).trainTimesteps,
-        sampler: 'reference',
-        patch: 0,
-        perImage: 0,
-        batch: BATCH,
-        keepMaps: true,
-        keepLosses: true,
-      },
-      call,
-    );
-    const maps = stackMaps(scored[0] ?? []);
-    return {
-      outputs: {
-        latent: await running.encodeImages([image], call),
-        ...(losses && { losses: { ...losses, shape: losses.shape.slice(1) } }),
-        ...(maps && { T_map: maps }),
-      },
-    };
+  async run(context) {
+    const prompts = texts(context.params, 'prompts');
+    const conditions = await prepareConditions(await context.engine(), await context.model(), prompts, context.call);
+    return typicalityUnder(context, conditions, prompts.length);
   },
 };

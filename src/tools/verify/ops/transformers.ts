@@ -1,14 +1,12 @@
 // Diffusion transformers (DiT, Stable Diffusion 3) and flows against diffusers.
-import { flowSteps, type Conditions } from '../../../engine/index.js';
-import { float32, fromFloat32, fromInt64, int64Numbers, toFloat32 } from '../../../engine/tensor.js';
+import { flowSteps } from '../../../engine/index.js';
+import { fromFloat32, fromInt64, int64Numbers, toFloat32 } from '../../../engine/tensor.js';
 import type { Tensor } from '../../../engine/types.js';
 import { encodePrompts } from '../../../models/index.js';
 import { T5_TOKENS } from '../../../models/conditions.js';
-import { imageOf, number, numbers, side, texts } from '../params.js';
-import type { Op, OpContext, OpResult } from './op.js';
-
-/** Rows per forward pass: mixes samples and conditions. */
-const BATCH = 16;
+import { number, numbers, side, texts } from '../params.js';
+import type { Op, OpContext } from './op.js';
+import { typicalityUnder } from './typicality.js';
 
 /** [B, C, h, w] -> tokens [B, h w, C], as diffusers' blocks give them. */
 function tokens(image: Tensor): Tensor {
@@ -52,52 +50,6 @@ export const ditOp: Op = {
   },
 };
 
-/** Latent, losses [N, K, h, w] (channel mean) and T_map [K - 1, h, w] of an image under K conditions, of which one is null. */
-async function typicality(context: OpContext, conditions: Conditions, count: number): Promise<OpResult> {
-  const { params, input, call } = context;
-  const engine = await context.engine();
-  const images = [imageOf(input('image_u8'))];
-  const nullIndex = number(params, 'null_index');
-  const every = [...Array(count).keys()];
-  const labels = every.filter((index) => index !== nullIndex);
-  const { outputs: scored, losses } = await engine.scoreTypicality(
-    conditions,
-    {
-      images,
-      conditions: [every],
-      subjects: [labels],
-      weights: [labels.map(() => every.map((index) => (index === nullIndex ? 1 : 0)))],
-      keys: [0],
-      noises: input('noises'),
-      timesteps: input('t'),
-    },
-    {
-      samples: side(input('t'), 0),
-      seed: 0,
-      tBegin: 0,
-      tEnd: (await context.schedule()).trainTimesteps,
-      sampler: 'reference',
-      patch: 0,
-      perImage: 0,
-      batch: BATCH,
-      keepMaps: true,
-      keepLosses: true,
-    },
-    call,
-  );
-  const maps = (scored[0] ?? []).flatMap(({ map }) => (map ? [map] : []));
-  const [first] = maps;
-  const stacked = new Float32Array(maps.reduce((sum, map) => sum + float32(map).length, 0));
-  maps.forEach((map, i) => stacked.set(float32(map), i * float32(map).length));
-  return {
-    outputs: {
-      latent: await engine.encodeImages(images, call),
-      ...(losses && { losses: { ...losses, shape: losses.shape.slice(1) } }),
-      ...(first && { T_map: fromFloat32([maps.length, ...first.shape], stacked) }),
-    },
-  };
-}
-
 export const ditTypicalityOp: Op = {
   reducible: true,
   compound: true,
@@ -105,7 +57,7 @@ export const ditTypicalityOp: Op = {
     const labels = numbers(context.params, 'class_labels');
     const engine = await context.engine();
     const conditions = await engine.prepareConditions(fromInt64([labels.length], labels), context.call);
-    return typicality(context, conditions, labels.length);
+    return typicalityUnder(context, conditions, labels.length);
   },
 };
 
@@ -147,7 +99,7 @@ export const sd3TypicalityOp: Op = {
   async run(context) {
     const engine = await context.engine();
     const conditions = await engine.prepareConditions(await sd3Text(context), context.call);
-    return typicality(context, conditions, texts(context.params, 'prompts').length);
+    return typicalityUnder(context, conditions, texts(context.params, 'prompts').length);
   },
 };
 

@@ -3,7 +3,7 @@ import { addNoise, type Conditions, type Engine } from '../../../engine/index.js
 import { float32, fromFloat32, fromInt64, int64Numbers, toFloat32 } from '../../../engine/tensor.js';
 import type { ScoredPatch, Tensor, TypicalityOutput } from '../../../engine/types.js';
 import { compareTensors, type Comparison } from '../compare.js';
-import type { Op, OpContext } from './op.js';
+import type { Op, OpContext, OpResult } from './op.js';
 import { boxes, number, numbers, imageOf, side } from '../params.js';
 
 /** UNet rows per forward pass: small enough for any machine, large enough to mix samples and conditions. */
@@ -257,3 +257,46 @@ export const diftOp: Op = {
     };
   },
 };
+
+/** Latent, losses [N, K, h, w] (channel mean) and T_map [K - 1, h, w] of an image under K conditions, of which one is null. */
+export async function typicalityUnder(context: OpContext, conditions: Conditions, count: number): Promise<OpResult> {
+  const { params, input, call } = context;
+  const engine = await context.engine();
+  const images = [imageOf(input('image_u8'))];
+  const nullIndex = number(params, 'null_index');
+  const every = [...Array(count).keys()];
+  const labels = every.filter((index) => index !== nullIndex);
+  const { outputs: scored, losses } = await engine.scoreTypicality(
+    conditions,
+    {
+      images,
+      conditions: [every],
+      subjects: [labels],
+      weights: [labels.map(() => every.map((index) => (index === nullIndex ? 1 : 0)))],
+      keys: [0],
+      noises: input('noises'),
+      timesteps: input('t'),
+    },
+    {
+      samples: side(input('t'), 0),
+      seed: 0,
+      tBegin: 0,
+      tEnd: (await context.schedule()).trainTimesteps,
+      sampler: 'reference',
+      patch: 0,
+      perImage: 0,
+      batch: BATCH,
+      keepMaps: true,
+      keepLosses: true,
+    },
+    call,
+  );
+  const maps = stackMaps(scored[0] ?? []);
+  return {
+    outputs: {
+      latent: await engine.encodeImages(images, call),
+      ...(losses && { losses: { ...losses, shape: losses.shape.slice(1) } }),
+      ...(maps && { T_map: maps }),
+    },
+  };
+}
