@@ -32,7 +32,7 @@ export default defineConfig(
     files: ['**/*.ts'],
     extends: [tseslint.configs.strictTypeChecked],
     languageOptions: {
-      parserOptions: { project: ['./tsconfig.json', './test/tsconfig.json'], tsconfigRootDir: import.meta.dirname },
+      parserOptions: { project: './test/tsconfig.json', tsconfigRootDir: import.meta.dirname },
     },
     rules: {
       // interface ScanOptions extends z.input<typeof SCAN> {}: a name for the type of a schema
