@@ -6,6 +6,7 @@ import path from 'node:path';
 import type { CompareReport } from '../../src/tools/bench/compare.js';
 import type { BenchReport } from '../../src/tools/bench/report.js';
 import { temporaryFolder } from '../helpers/folders.js';
+import { nightlyTest } from '../helpers/nightly.js';
 import { cli, hasAddon, ROOT } from './cli.js';
 
 const TINY = path.join(ROOT, 'test', 'data', 'golden', 'tiny-sd15');
@@ -147,7 +148,7 @@ const TINY_BENCH = [
     expect(readFileSync(page, 'utf8')).toMatch(/^# Job\n## diffmine bench[^]*\*\*slower\*\*/);
   });
 
-  test('not slower: exit code 0', async () => {
+  nightlyTest('not slower: exit code 0', async () => {
     const ran = await cli([
       ...TINY_BENCH,
       '--batch',

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { resultBytes } from '../helpers/bytes.js';
+import { nightlyTest } from '../helpers/nightly.js';
 import { cli, hasAddon, ROOT } from './cli.js';
 
 const GOLDEN = join(ROOT, 'test', 'data', 'golden');
@@ -123,24 +124,28 @@ const linux = process.platform === 'linux';
     expectSame('killed');
   }, 300_000);
 
-  test('one that dies again and again is given up; the other does its part', async () => {
-    const run = start(command(at('given-up'), '--devices', 'cpu,cpu'));
-    await run.until(() => / is finished/.test(run.stderr));
-    const [doomed, other] = run.workers() as [number, number];
-    let victim = doomed;
-    for (let death = 1; death <= 4; death += 1) {
-      // the other one holds still, so that there is something left to do
-      process.kill(other, 'SIGSTOP');
-      process.kill(victim, 'SIGKILL');
-      await run.until(() => run.stderr.includes(death <= 3 ? `(${death} of 3)` : 'for the 4th time in a row'));
-      if (death === 4) break;
-      await run.until(() => run.workers().some((pid) => pid !== other && pid !== victim));
-      victim = run.workers().find((pid) => pid !== other && pid !== victim) as number;
-    }
-    process.kill(other, 'SIGCONT');
-    expect(await run.ended).toBe(0);
-    expectSame('given-up');
-  }, 300_000);
+  nightlyTest(
+    'one that dies again and again is given up; the other does its part',
+    async () => {
+      const run = start(command(at('given-up'), '--devices', 'cpu,cpu'));
+      await run.until(() => / is finished/.test(run.stderr));
+      const [doomed, other] = run.workers() as [number, number];
+      let victim = doomed;
+      for (let death = 1; death <= 4; death += 1) {
+        // the other one holds still, so that there is something left to do
+        process.kill(other, 'SIGSTOP');
+        process.kill(victim, 'SIGKILL');
+        await run.until(() => run.stderr.includes(death <= 3 ? `(${death} of 3)` : 'for the 4th time in a row'));
+        if (death === 4) break;
+        await run.until(() => run.workers().some((pid) => pid !== other && pid !== victim));
+        victim = run.workers().find((pid) => pid !== other && pid !== victim) as number;
+      }
+      process.kill(other, 'SIGCONT');
+      expect(await run.ended).toBe(0);
+      expectSame('given-up');
+    },
+    300_000,
+  );
 
   test('if none is left the command fails, and the same command resumes', async () => {
     const run = start(command(at('none-left'), '--devices', 'cpu'));

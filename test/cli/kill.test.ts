@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { resultBytes } from '../helpers/bytes.js';
+import { isNightly } from '../helpers/nightly.js';
 import { cli, hasAddon, ROOT } from './cli.js';
 
 const GOLDEN = join(ROOT, 'test', 'data', 'golden');
@@ -69,7 +70,7 @@ async function killedAfter(args: string[], moment: number): Promise<boolean> {
     expect(readdirSync(run, { recursive: true }).filter((name) => String(name).includes('.tmp-'))).toEqual([]);
   };
 
-  test.each([[[]], [['--workers', '2']]])(
+  test.each<[string[]]>([...(isNightly ? ([[[]]] as [string[]][]) : []), [['--workers', '2']]])(
     'scan, then mine %j',
     async (more: string[]) => {
       const run = join(folder, `run-${more.length}`);

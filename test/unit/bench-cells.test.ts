@@ -5,6 +5,7 @@ import { OPTIMIZATIONS, type BenchOptimization } from '../../src/tools/bench/opt
 import { openSubject } from '../../src/tools/bench/subject.js';
 import { Engine, loadAddon } from '../../src/engine/index.js';
 import type { Optimization } from '../../src/engine/types.js';
+import { nightlyTest } from '../helpers/nightly.js';
 
 const options = {
   device: 'cpu',
@@ -70,30 +71,33 @@ test('a class model has stages too; none encodes images', async () => {
   );
 });
 
-test('optimizations are measured against an engine that has them disabled, where they mean something', async () => {
-  const subject = await openSubject('synthetic:tiny');
-  const only = {
-    ...options,
-    batches: [2],
-    repeats: 2,
-    ablate: ['winograd', 'graphs', 'geglu', 'cached-keys'] as BenchOptimization[],
-    disable: ['geglu'] as BenchOptimization[],
-  };
-  const {
-    cells: [cell],
-  } = await benchCells(subject, planCells(subject, only), only, undefined, 8e9, {});
-  expect(cell?.measured?.ablations).toEqual(
-    ['none', 'winograd', 'cached-keys'].map((optimization) => ({
-      optimization,
-      pass: { median: expect.any(Number), min: expect.any(Number), max: expect.any(Number) },
-    })),
-  );
-  const whole = { ...only, stages: true, disable: [], ablate: ['shared-prefix'] as BenchOptimization[] };
-  const {
-    cells: [scanned],
-  } = await benchCells(subject, planCells(subject, whole), whole, undefined, 8e9, {});
-  expect(scanned?.measured?.ablations?.[0]?.scan?.median).toBeGreaterThan(0);
-});
+nightlyTest(
+  'optimizations are measured against an engine that has them disabled, where they mean something',
+  async () => {
+    const subject = await openSubject('synthetic:tiny');
+    const only = {
+      ...options,
+      batches: [2],
+      repeats: 2,
+      ablate: ['winograd', 'graphs', 'geglu', 'cached-keys'] as BenchOptimization[],
+      disable: ['geglu'] as BenchOptimization[],
+    };
+    const {
+      cells: [cell],
+    } = await benchCells(subject, planCells(subject, only), only, undefined, 8e9, {});
+    expect(cell?.measured?.ablations).toEqual(
+      ['none', 'winograd', 'cached-keys'].map((optimization) => ({
+        optimization,
+        pass: { median: expect.any(Number), min: expect.any(Number), max: expect.any(Number) },
+      })),
+    );
+    const whole = { ...only, stages: true, disable: [], ablate: ['shared-prefix'] as BenchOptimization[] };
+    const {
+      cells: [scanned],
+    } = await benchCells(subject, planCells(subject, whole), whole, undefined, 8e9, {});
+    expect(scanned?.measured?.ablations?.[0]?.scan?.median).toBeGreaterThan(0);
+  },
+);
 
 test("the optimizations are the engine's, and cuDNN's tuning", () => {
   expect([...OPTIMIZATIONS].sort()).toEqual([...loadAddon().buildInfo().optimizations, 'tune'].sort());

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { openModel } from '../../src/models/index.js';
 import { addonPath } from '../../src/engine/index.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
+import { nightlyTest } from '../helpers/nightly.js';
 
 interface Outcome {
   status: number | null;
@@ -121,7 +122,7 @@ describe('worker threads', () => {
 });
 
 describe('memory', () => {
-  it('of engines is known to the garbage collector, which runs for it', async () => {
+  nightlyTest('of engines is known to the garbage collector, which runs for it', async () => {
     const outcome = await run(`
       (async () => {
         let collected = 0;
