@@ -15,12 +15,11 @@ import { DiffmineError } from '../../util/errors.js';
 import { groupBy } from '../../util/group.js';
 import { evenly } from '../../util/evenly.js';
 import { Random } from '../../util/random.js';
-import { Quarters, toUnit, widthOf } from './descriptors.js';
+import { Descriptors, Quarters, toUnit } from './descriptors.js';
 import { windowsOf } from './evidence.js';
 import { keyOf, pooled, type FeatureContext } from './features.js';
 import type { MineEvent } from './options.js';
 import type { GroupOf } from './groups.js';
-import { Whitening } from './whitening.js';
 
 /** Images whose windows say what windows are like in general. */
 const BACKGROUND = 32;
@@ -29,7 +28,7 @@ const WEAKEST = 0.25;
 /** Patches of each element and label that are kept. */
 const SHOWN = 6;
 /** Patches of an element, on average, and how many elements there are at most, where their number is to be chosen. */
-const AUTO = { patches: 20, most: 96 };
+const AUTO = { patches: 20, most: 192 };
 /** Bytes of windows that are kept; those of further images are for another forward pass. */
 const MOST_WINDOWS = 256 * 2 ** 20;
 
@@ -103,9 +102,9 @@ export async function trends(
     ...given,
     onImage: () => hooks.onProgress?.({ type: 'trends', done: Math.min(++done, total), total }),
   };
-  const whitening = await whiteningOf(evenly(images, BACKGROUND), { ...given, skipUnreadable: true });
-  const width = widthOf(whitening);
-  const described = await describe(patches, images, whitening, context);
+  const descriptors = await descriptorsOf(evenly(images, BACKGROUND), { ...given, skipUnreadable: true });
+  const { width } = descriptors;
+  const described = await describe(patches, images, descriptors, context);
   const clustering = await cluster(
     engine,
     { values: described.patches, width },
@@ -119,7 +118,7 @@ export async function trends(
   const take = (image: DatasetImage, windows: Float32Array): void =>
     void matches.set(imageKey(image), bestMatches(windows, clustering.centers, made, width));
   for (const [image, windows] of described.windows) take(image, windows);
-  await describeWindows(described.left, whitening, context, take);
+  await describeWindows(described.left, descriptors, context, take);
   const thresholds = thresholdsOf(described.patches, clustering, width);
 
   const found = labels.map(({ label }) =>
@@ -131,7 +130,7 @@ export async function trends(
   const out: Trends = { elements: [], curves: [], patches: [] };
   const courses = clustering.clusters.map((_, element): { values: number[]; errors: number[]; course: Course } => {
     const points = found.map((own) => {
-      const hits = own.map((one) => (one.matches[element] as Match).value >= (thresholds[element] as number));
+      const hits = own.map((one) => (one.matches[element]?.value ?? -1) >= (thresholds[element] as number));
       return fractionOf(
         hits,
         own.map(({ image }) => context.groupOf(image.path, image.label)),
@@ -171,11 +170,11 @@ export async function trends(
         fraction: values[at] as number,
         standard_error: errors[at] as number,
       });
-      const best = [...own]
-        .sort((a, b) => (b.matches[element] as Match).value - (a.matches[element] as Match).value)
+      const best = own
+        .flatMap(({ image, matches: { [element]: match } }) => (match ? [{ image, match }] : []))
+        .sort((a, b) => b.match.value - a.match.value)
         .slice(0, SHOWN);
-      for (const [rank, { image, matches: all }] of best.entries()) {
-        const match = all[element] as Match;
+      for (const [rank, { image, match }] of best.entries()) {
         out.patches.push({
           element: number,
           label,
@@ -193,22 +192,24 @@ export async function trends(
 
 const elementsFor = (patches: number): number => Math.max(2, Math.min(AUTO.most, Math.round(patches / AUTO.patches)));
 
-/** The window of an image that an element matches best. */
-interface Match {
-  value: number;
-  window: number;
-}
+/** The best of the windows of an image that belong to an element; undefined where none does. */
+type Match = { value: number; window: number } | undefined;
 
-/** By element: the largest c . f over an image's windows. */
+/**
+ * By element. A window belongs to the element whose center is nearest, so that an element is not found in what is more like another one: with more windows
+ * than elements, the largest of an element's cosines over all windows would nearly always be that of some other element's window.
+ */
 function bestMatches(windows: Float32Array, centers: Float32Array, elements: number, width: number): Match[] {
-  return Array.from({ length: elements }, (_, element) => {
-    const best = { value: -Infinity, window: 0 };
-    for (let window = 0; window * width < windows.length; window++) {
-      const value = dot(windows, window * width, centers, element * width, width);
-      if (value > best.value) Object.assign(best, { value, window });
+  const out = new Array<Match>(elements).fill(undefined);
+  for (let window = 0; window * width < windows.length; window++) {
+    let [nearest, value] = [0, -Infinity];
+    for (let element = 0; element < elements; element++) {
+      const cosine = dot(windows, window * width, centers, element * width, width);
+      if (cosine > value) [nearest, value] = [element, cosine];
     }
-    return best;
-  });
+    if (value > (out[nearest]?.value ?? -Infinity)) out[nearest] = { value, window };
+  }
+  return out;
 }
 
 function dot(a: Float32Array, from: number, b: Float32Array, start: number, width: number): number {
@@ -228,18 +229,23 @@ type Looked = { image: string; file: string; item: DatasetImage };
 const lookedAt = (items: readonly DatasetImage[]): Looked[] =>
   items.map((item) => ({ image: item.path, file: item.file, item }));
 
-async function whiteningOf(
+async function descriptorsOf(
   images: readonly DatasetImage[],
   context: FeatureContext & { skipUnreadable: boolean },
-): Promise<Whitening> {
-  const tensors: Tensor[] = [];
+): Promise<Descriptors> {
+  const windows: { quarters: Quarters; features: Tensor }[] = [];
+  const plans = new Map<DatasetImage, Quarters>();
   await pooled(
     lookedAt(images),
-    (_, size) => new Quarters(windowsOf(size, context.sizes.patch)).boxes,
-    (_, tensor) => tensors.push(tensor),
+    ({ item }, size) => {
+      const quarters = new Quarters(windowsOf(size, context.sizes.patch));
+      plans.set(item, quarters);
+      return quarters.boxes;
+    },
+    ({ item }, features) => windows.push({ quarters: plans.get(item) as Quarters, features }),
     { ...context, onImage: () => undefined },
   );
-  return Whitening.learn(tensors);
+  return Descriptors.learn(windows);
 }
 
 interface Described {
@@ -254,10 +260,10 @@ interface Described {
 async function describe(
   patches: readonly PatchRow[],
   sampled: readonly DatasetImage[],
-  whitening: Whitening,
+  descriptors: Descriptors,
   context: TrendContext,
 ): Promise<Described> {
-  const width = widthOf(whitening);
+  const { width } = descriptors;
   const out: Described = { patches: new Float32Array(patches.length * width), windows: new Map(), left: [] };
   const wanted = new Set(sampled.map(imageKey));
   const rows = groupBy([...patches.entries()], ([, patch]) => keyOf(patch));
@@ -289,10 +295,10 @@ async function describe(
       const { own, all } = plans.get(key) as { own: Quarters; all: Quarters | undefined };
       plans.delete(key);
       const values = float32(tensor);
-      const described = own.describe(values, whitening);
+      const described = descriptors.describe(own, values);
       members.forEach(([row], i) => out.patches.set(described.subarray(i * width, (i + 1) * width), row * width));
       if (!all) return;
-      const windows = all.describe(values.subarray(own.boxes.length * (tensor.shape[1] ?? 0)), whitening);
+      const windows = descriptors.describe(all, values.subarray(own.boxes.length * (tensor.shape[1] ?? 0)));
       kept += 4 * windows.length;
       out.windows.set(item, windows);
     },
@@ -306,7 +312,7 @@ async function describe(
 /** Descriptors of the windows of further images. Those that cannot be read are left out: they were not scanned either. */
 async function describeWindows(
   images: readonly DatasetImage[],
-  whitening: Whitening,
+  descriptors: Descriptors,
   context: TrendContext,
   take: (image: DatasetImage, windows: Float32Array) => void,
 ): Promise<void> {
@@ -319,7 +325,7 @@ async function describeWindows(
       return quarters.boxes;
     },
     ({ item }, tensor) => {
-      take(item, (plans.get(item) as Quarters).describe(float32(tensor), whitening));
+      take(item, descriptors.describe(plans.get(item) as Quarters, float32(tensor)));
       plans.delete(item);
     },
     { ...context, skipUnreadable: true },

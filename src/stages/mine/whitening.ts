@@ -51,7 +51,8 @@ export class Whitening {
   }
 }
 
-function rowsOf(tensors: readonly Tensor[]): Float32Array[] {
+/** The rows of tensors, thinned evenly. */
+export function rowsOf(tensors: readonly Tensor[]): Float32Array[] {
   const total = tensors.reduce((sum, { shape }) => sum + (shape[0] ?? 0), 0);
   const step = Math.max(1, Math.ceil(total / MOST_ROWS));
   const rows: Float32Array[] = [];
@@ -65,7 +66,8 @@ function rowsOf(tensors: readonly Tensor[]): Float32Array[] {
   return rows;
 }
 
-function momentsOf(rows: readonly Float32Array[], n: number): { mean: Float64Array; covariance: Float64Array } {
+/** Mean, and covariance with n columns. */
+export function momentsOf(rows: readonly Float32Array[], n: number): { mean: Float64Array; covariance: Float64Array } {
   const mean = new Float64Array(n);
   for (const row of rows) for (let f = 0; f < n; f++) mean[f] = (mean[f] as number) + (row[f] as number) / rows.length;
   const covariance = new Float64Array(n * n);
