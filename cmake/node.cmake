@@ -21,6 +21,17 @@ if(APPLE)
 endif()
 set_target_properties(diffmine PROPERTIES PREFIX "" SUFFIX ".node")
 
+# For platform packages (scripts/pack.mjs): opens LibTorch before the addon.
+add_library(diffmine_preload MODULE binding/preload/preload.cpp)
+target_include_directories(diffmine_preload SYSTEM PRIVATE ${node_includes})
+target_compile_definitions(diffmine_preload PRIVATE NAPI_VERSION=9 NODE_GYP_MODULE_NAME=preload)
+target_link_libraries(diffmine_preload PRIVATE ${CMAKE_DL_LIBS})
+if(APPLE)
+  target_link_options(diffmine_preload PRIVATE "SHELL:-undefined dynamic_lookup")
+endif()
+set_target_properties(diffmine_preload PROPERTIES OUTPUT_NAME preload PREFIX "" SUFFIX ".node" SKIP_BUILD_RPATH ON)
+add_dependencies(diffmine diffmine_preload)
+
 # The addon finds LibTorch relative to itself: package and cache may move together (a container image, another home).
 # Node opens the real path of an addon, so the way leads from real path to real path.
 set(addon_folder "${CMAKE_LIBRARY_OUTPUT_DIRECTORY}")

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
+import { probe } from './addon.mjs';
 import { findLibTorch, inspectLibTorch } from './libtorch.mjs';
 import { installPackages } from './packages.mjs';
 import {
@@ -17,6 +18,7 @@ import {
   isMain,
   isWritable,
   lastLines,
+  optionsOf,
   readJson,
   root,
   run,
@@ -183,21 +185,6 @@ export async function compile(folder, target, libtorch, { cuda = false, label = 
 }
 
 /**
- * Loads the addon in a process of its own, so that a library that aborts is a line and not the end of this one.
- * @returns {Promise<{ build: object, devices: object[] }>} buildInfo() and devices() of src/engine/types.ts
- */
-export async function probe(addon) {
-  const code = `const addon = require(${JSON.stringify(addon)}); console.log(JSON.stringify({ build: addon.buildInfo(), devices: addon.devices() }))`;
-  const { code: status, stdout, output } = await run(process.execPath, ['-e', code], { timeout: 60_000 });
-  if (status === 0) return JSON.parse(stdout.trim().split('\n').at(-1));
-  const reason = /^\s*(?:Error: )(.*)$/m.exec(output)?.[1] ?? lastLines(output, 3);
-  throw new SetupError(
-    `The addon ${addon} cannot be loaded: ${reason}`,
-    'If a library is missing, install it or choose another LibTorch with LIBTORCH=folder; then run the same command again.',
-  );
-}
-
-/**
  * The addon, built if it is not up to date.
  * @param cuda true, false, or undefined: as the last time, at first without
  * @returns {Promise<{ addon: string, built: boolean, cuda: boolean, libtorch: { folder: string, version: string, cuda: boolean, source: string } }>}
@@ -214,7 +201,12 @@ export async function buildAddon({ cuda } = {}) {
   say(`LibTorch ${libtorch.version}${libtorch.cuda ? ' (CUDA)' : ''} from ${libtorch.source}: ${libtorch.folder}`);
   say(`compiling the addon into ${folder} (some minutes the first time)`);
   await compile(folder, 'diffmine', libtorch, { cuda: withCuda, label: 'addon' });
-  await probe(addonIn(folder));
+  const { reason } = probe({ addon: addonIn(folder) });
+  if (reason)
+    throw new SetupError(
+      `The addon ${addonIn(folder)} cannot be loaded: ${reason}.`,
+      'If a library is missing, install it or choose another LibTorch with LIBTORCH=folder; then run the same command again.',
+    );
   writeAtomically(recordIn(folder), `${JSON.stringify({ fingerprint: wanted, libtorch, cuda: withCuda }, null, 2)}\n`);
   return { addon: addonIn(folder), built: true, cuda: withCuda, libtorch };
 }
@@ -235,10 +227,13 @@ export function withBuildLock(work) {
   return withLock(path.join(buildFolder(), 'setup.lock'), 'the set-up', work);
 }
 
-if (isMain(import.meta.url)) {
-  withBuildLock(async () => {
+async function main() {
+  const { cuda } = optionsOf({ cuda: { type: 'boolean' } });
+  await withBuildLock(async () => {
     await installPackages();
-    const { addon, built } = await buildAddon(process.argv.includes('--cuda') ? { cuda: true } : {});
+    const { addon, built } = await buildAddon({ cuda });
     say(`${addon}: ${built ? 'built' : 'up to date'}`);
-  }).catch(fail);
+  });
 }
+
+if (isMain(import.meta.url)) main().catch(fail);

@@ -4,6 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { download, reasonOf } from './download.mjs';
 import { cacheFolder, cancelSignal, lastLines, run, say, SetupError, which, withLock } from './steps.mjs';
+import { readZipped, unzip } from './unzip.mjs';
 
 /** The versions whose headers and behaviour diffmine was written for: the only place that says so. */
 export const accepted = { first: '2.11', last: '2.14' };
@@ -82,18 +83,22 @@ function architectureOf(file) {
 
 /**
  * What LibTorch lies in a folder.
+ * @param options.headers whether C++ headers are needed: to compile, not to run
+ * @param options.version one whose release (2.13 of 2.13.0) it must be of; any accepted one if undefined
  * @returns {{ folder: string, version: string, cuda: boolean }}
  * @throws SetupError naming what is wrong with it: not there, version, architecture, ABI, no CUDA
  */
-export function inspectLibTorch(folder, { cuda = false } = {}) {
+export function inspectLibTorch(folder, { cuda = false, headers = true, version: wantedVersion } = {}) {
   const library = path.join(folder, 'lib', libraryName('torch_cpu'));
   if (!fs.existsSync(library)) throw new SetupError(`${folder} has no lib/${libraryName('torch_cpu')}`);
-  if (!fs.existsSync(path.join(folder, 'include/ATen/ATen.h')))
+  if (headers && !fs.existsSync(path.join(folder, 'include/ATen/ATen.h')))
     throw new SetupError(`${folder} has no C++ headers (include/ATen/ATen.h)`);
   const version = versionOf(folder);
   if (!version) throw new SetupError(`${folder} does not say its version (build-version, version.py, torch/version.h)`);
   if (!isAccepted(version))
     throw new SetupError(`LibTorch ${version} in ${folder} is not one of ${accepted.first} to ${accepted.last}`);
+  if (wantedVersion && ordinal(version) !== ordinal(wantedVersion))
+    throw new SetupError(`LibTorch ${version} in ${folder} is not ${wantedVersion}, which the prebuilt addon needs`);
   const architecture = architectureOf(library);
   const wanted = `${process.platform}-${process.arch}`;
   if (architecture !== wanted)
@@ -122,7 +127,10 @@ async function pythonTorch() {
   return folder;
 }
 
-const cachedFolder = (cuda) => path.join(cacheFolder(), `libtorch-${pinned}-${cuda ? 'cu130' : 'cpu'}`);
+const cachedFolder = (cuda, version) => path.join(cacheFolder(), `libtorch-${version}-${cuda ? 'cu130' : 'cpu'}`);
+
+/** Of wheels, LibTorch is the folder `torch` beside NVIDIA's. */
+const libtorchIn = (folder) => (fs.existsSync(path.join(folder, 'torch/lib')) ? path.join(folder, 'torch') : folder);
 
 /** Makes the cached folder from what `fill` puts into a temporary one: whole or not at all. */
 async function place(target, fill) {
@@ -143,17 +151,8 @@ async function place(target, fill) {
   return target;
 }
 
-/** CMake is needed for the build anyway and reads zip files everywhere, as `unzip` does not. */
-async function unzip(archive, folder, names = []) {
-  if (!which('cmake')) throw new SetupError('cmake, which unpacks it, is not installed');
-  say(`  unpacking ${path.basename(archive)}`);
-  const { code, output } = await run('cmake', ['-E', 'tar', 'xf', archive, ...(names.length ? ['--', ...names] : [])], {
-    cwd: folder,
-  });
-  if (code !== 0) throw new SetupError(`${path.basename(archive)} could not be unpacked: ${lastLines(output, 3)}`);
-}
-
-async function officialArchive(cuda) {
+async function officialArchive(cuda, version) {
+  if (version !== pinned) throw new SetupError(`only that of LibTorch ${pinned} is known by its SHA-256`);
   const key = `${process.platform}-${process.arch}-${cuda ? 'cuda' : 'cpu'}`;
   const archive = archives[key];
   if (!archive) throw new SetupError(`there is none for ${key}`);
@@ -166,7 +165,8 @@ async function officialArchive(cuda) {
     if (error instanceof SetupError || error === cancelSignal()?.reason) throw error;
     throw new SetupError(`${url}: ${reasonOf(error)}`);
   }
-  const target = await place(cachedFolder(cuda), async (folder) => {
+  const target = await place(cachedFolder(cuda, version), async (folder) => {
+    say(`  unpacking ${path.basename(file)}`);
     await unzip(file, folder);
     return path.join(folder, 'libtorch');
   });
@@ -174,77 +174,97 @@ async function officialArchive(cuda) {
   return target;
 }
 
-async function pipWheel(cuda) {
-  if (cuda)
-    throw new SetupError(
-      "a CUDA wheel lacks NVIDIA's libraries; `pip install torch` brings them, and is found as Python's torch",
-    );
+/** `pip download` of requirements into a folder; their dependencies too, if asked for. Throws pip's own last error. */
+async function pipDownload(program, folder, requirements, { index, dependencies = false } = {}) {
+  const args = ['-m', 'pip', 'download', '--only-binary=:all:', '--no-cache-dir', '--retries', '0', '--timeout', '15'];
+  if (!dependencies) args.push('--no-deps');
+  args.push('-d', folder, ...requirements);
+  // First what pip is set up for (a company's index, a folder of wheels), then PyTorch's own index.
+  let answer = await run(program, args);
+  if (answer.code !== 0 && index)
+    answer = await run(program, [...args, '--extra-index-url', `${officialHost}/whl/${index}`]);
+  if (answer.code === 0) return;
+  const errors = answer.output.split('\n').filter((line) => /error/i.test(line));
+  throw new SetupError(
+    `pip download ${requirements.join(' ')}: ${(errors.at(-1) ?? lastLines(answer.output, 1)).trim()}`,
+  );
+}
+
+const wheelsIn = (folder) => fs.readdirSync(folder).filter((name) => name.endsWith('.whl'));
+
+/** A torch wheel is a LibTorch with Python's parts beside it: what is left out is for Python. */
+function isOfLibTorch(name) {
+  const library = /^torch\/lib\/lib([^/]*?)\.(?:so|dylib)[.\d]*$/.exec(name)?.[1];
+  if (library !== undefined) return !/python|shm|aoti_custom|backend_with_compiler|jitbackend|torchbind/.test(library);
+  return /^torch\/(include\/|share\/cmake\/|version\.py$)/.test(name) || /^torch\.libs\//.test(name);
+}
+
+/** NVIDIA's libraries of a wheel; nothing links statically, and headers come with the toolkit that compiles. */
+const isNvidiaLibrary = (name) => /^nvidia\/.*\.so[.\d]*$/.test(name);
+
+/** What a torch wheel with CUDA needs of NVIDIA: the requirements that name its packages, as pip takes them. */
+export function nvidiaRequirements(metadata) {
+  return [...metadata.matchAll(/^Requires-Dist: *((?:nvidia-|cuda-toolkit)[^;\n]*)/gm)].map(([, text]) =>
+    text.replace(/\s|[()]/g, ''),
+  );
+}
+
+async function pipWheel(cuda, version) {
   const program = python();
   if (!program) throw new SetupError('no python3 on the PATH');
-  return place(cachedFolder(cuda), async (folder) => {
-    const requirement = process.platform === 'darwin' ? `torch==${pinned}` : `torch==${pinned}+cpu`;
-    const args = [
-      '-m',
-      'pip',
-      'download',
-      '--no-deps',
-      '--only-binary=:all:',
-      '--no-cache-dir',
-      '--retries',
-      '0',
-      '--timeout',
-      '15',
-      '-d',
-      folder,
-      requirement,
-    ];
-    // First what pip is set up for (a company's index, a folder of wheels), then PyTorch's own index.
-    let answer = await run(program, args);
-    if (answer.code !== 0) answer = await run(program, [...args, '--extra-index-url', `${officialHost}/whl/cpu`]);
-    if (answer.code !== 0) {
-      const errors = answer.output.split('\n').filter((line) => /error/i.test(line));
-      throw new SetupError(`pip download ${requirement}: ${(errors.at(-1) ?? lastLines(answer.output, 1)).trim()}`);
-    }
-    const wheel = fs.readdirSync(folder).find((name) => name.endsWith('.whl'));
-    // A wheel is a LibTorch with Python's parts beside it. At run time four libraries are needed; the rest is for Python.
+  return place(cachedFolder(cuda, version), async (folder) => {
+    const onMac = process.platform === 'darwin';
+    const requirement = `torch==${version}${onMac || cuda ? '' : '+cpu'}`;
+    await pipDownload(program, folder, [requirement], { index: cuda ? 'cu130' : 'cpu' });
+    const [torch] = wheelsIn(folder);
     const parts = path.join(folder, 'parts');
-    fs.mkdirSync(parts);
-    const { stdout } = await run('cmake', ['-E', 'tar', 'tf', path.join(folder, wheel)]);
-    const libraries = stdout
-      .split('\n')
-      .filter((name) => /^torch\/lib\/lib(torch|torch_cpu|c10|gomp[^/]*|omp)\.(so|dylib)[.\d]*$/.test(name));
-    await unzip(path.join(folder, wheel), parts, [
-      ...libraries,
-      'torch/include',
-      'torch/share/cmake',
-      'torch/version.py',
-    ]);
-    return path.join(parts, 'torch');
+    say(`  unpacking ${torch}`);
+    await unzip(path.join(folder, torch), parts, isOfLibTorch);
+    if (!cuda) return path.join(parts, 'torch');
+    // libtorch_cuda.so looks for NVIDIA's libraries where pip would put them: in `nvidia` beside `torch`.
+    const metadata =
+      readZipped(path.join(folder, torch), (name) => /^torch-[^/]*\.dist-info\/METADATA$/.test(name)) ?? '';
+    const requirements = nvidiaRequirements(metadata);
+    if (requirements.length === 0) throw new SetupError(`${torch} is built without CUDA`);
+    fs.rmSync(path.join(folder, torch));
+    const nvidia = path.join(folder, 'nvidia');
+    say(`  NVIDIA's libraries: ${requirements.length} packages, about 2 GB`);
+    await pipDownload(program, nvidia, requirements, { dependencies: true });
+    for (const wheel of wheelsIn(nvidia)) {
+      await unzip(path.join(nvidia, wheel), parts, isNvidiaLibrary);
+      fs.rmSync(path.join(nvidia, wheel));
+    }
+    return parts;
   });
 }
 
 /**
- * The LibTorch to build against; downloads one when there is none. Safe to run in several processes at once.
+ * The LibTorch to use; downloads one when there is none. Safe to run in several processes at once.
+ * @param options.headers whether it is to be compiled against
+ * @param options.version the version that a prebuilt addon was compiled for; undefined: any accepted one, and the pinned one is downloaded
  * @returns {Promise<{ folder: string, version: string, cuda: boolean, source: string }>} realpath and where it came from
  * @throws SetupError listing everything that was tried
  */
-export async function findLibTorch({ cuda = false } = {}) {
+export async function findLibTorch({ cuda = false, headers = true, version } = {}) {
+  const wanted = { cuda, headers, version };
+  const fetched = version ?? pinned;
+  const accepts = version ? `of the release ${version}` : `${accepted.first} to ${accepted.last}`;
   const resolved = (found, source) => ({ ...found, source });
   if (process.env.LIBTORCH) {
     // Asked for by name: nothing else would be what the user means.
     try {
-      return resolved(inspectLibTorch(path.resolve(process.env.LIBTORCH), { cuda }), 'LIBTORCH');
+      return resolved(inspectLibTorch(path.resolve(process.env.LIBTORCH), wanted), 'LIBTORCH');
     } catch (error) {
       throw new SetupError(
         `LIBTORCH is set, but ${error.message}.`,
-        `Set LIBTORCH to the folder of a LibTorch ${accepted.first} to ${accepted.last}${cuda ? ' with CUDA' : ''}, or unset it.`,
+        `Set LIBTORCH to the folder of a LibTorch ${accepts}${cuda ? ' with CUDA' : ''}, or unset it.`,
       );
     }
   }
   const tried = [];
   const attempt = async (source, get) => {
     try {
-      return resolved(inspectLibTorch(await get(), { cuda }), source);
+      return resolved(inspectLibTorch(await get(), wanted), source);
     } catch (error) {
       if (!(error instanceof SetupError)) throw error;
       tried.push(`${source}: ${error.message}`);
@@ -252,7 +272,8 @@ export async function findLibTorch({ cuda = false } = {}) {
     }
   };
   const local = async () =>
-    (await attempt("Python's torch", pythonTorch)) ?? (await attempt('cache', () => cachedFolder(cuda)));
+    (await attempt("Python's torch", pythonTorch)) ??
+    (await attempt('cache', () => libtorchIn(cachedFolder(cuda, fetched))));
   const found = await local();
   if (found) {
     // A torch that was skipped is worth a line: its owner may expect it to be used.
@@ -260,17 +281,18 @@ export async function findLibTorch({ cuda = false } = {}) {
     return found;
   }
   return withLock(path.join(cacheFolder(), 'libtorch.lock'), 'fetching LibTorch', async () => {
-    const meanwhile = await attempt('cache', () => cachedFolder(cuda));
+    const meanwhile = await attempt('cache', () => libtorchIn(cachedFolder(cuda, fetched)));
     if (meanwhile) return meanwhile;
     tried.pop();
     for (const line of tried) if (line.includes('is not one of')) say(`skipped ${line}`);
-    say(`fetching LibTorch ${pinned} (${cuda ? 'CUDA 13' : 'CPU'}) into ${cacheFolder()}`);
-    const fetched =
-      (await attempt('official archive', () => officialArchive(cuda))) ??
-      (await attempt("pip's wheel", () => pipWheel(cuda)));
-    if (fetched) return fetched;
+    say(`fetching LibTorch ${fetched} (${cuda ? 'CUDA 13' : 'CPU'}) into ${cacheFolder()}`);
+    const archive = () => attempt('official archive', () => officialArchive(cuda, fetched));
+    const wheel = () => attempt("pip's wheel", async () => libtorchIn(await pipWheel(cuda, fetched)));
+    // With CUDA, the wheels bring NVIDIA's libraries: they need a driver only, the archive needs the CUDA toolkit and cuDNN.
+    const here = cuda ? ((await wheel()) ?? (await archive())) : ((await archive()) ?? (await wheel()));
+    if (here) return here;
     throw new SetupError(
-      `No LibTorch ${accepted.first} to ${accepted.last}${cuda ? ' with CUDA' : ''} was found. Tried:\n  LIBTORCH: not set\n${tried.map((line) => `  ${line}`).join('\n')}`,
+      `No LibTorch ${accepts}${cuda ? ' with CUDA' : ''} was found. Tried:\n  LIBTORCH: not set\n${tried.map((line) => `  ${line}`).join('\n')}`,
       'Set LIBTORCH to an unpacked LibTorch, or DIFFMINE_LIBTORCH_MIRROR to a copy of https://download.pytorch.org/libtorch, or HTTPS_PROXY where a proxy leads out.',
     );
   });

@@ -1,4 +1,5 @@
 // The types of setup.mjs, for src/tools/setup.
+export * from './addon.mjs';
 export interface LibTorch {
   folder: string;
   version: string;
@@ -12,16 +13,23 @@ export interface Built {
   cuda: boolean;
   libtorch: LibTorch;
 }
+/** What set-up took from a platform package. */
+export interface Prebuilt extends Built {
+  package: string;
+  preload: string;
+  libraries: string[];
+}
 export interface SetupOptions {
   cuda?: boolean | undefined;
+  build?: boolean | undefined;
   log?: ((line: string) => void) | undefined;
   signal?: AbortSignal | undefined;
 }
-export function setup(options?: SetupOptions): Promise<Built & { built: boolean }>;
+export function setup(options?: SetupOptions): Promise<Built & { built: boolean; prebuilt: string | null }>;
 export function builtAddon(folder?: string): Built | undefined;
+export function prebuiltAddon(folder?: string): Prebuilt | undefined;
 export function buildFolder(): string;
-/** buildInfo() and devices() of the addon, as JSON */
-export function probe(addon: string): Promise<{ build: unknown; devices: unknown }>;
 export function cacheFolder(): string;
 export function which(...names: string[]): string | undefined;
+export const isClone: boolean;
 export const accepted: { first: string; last: string };

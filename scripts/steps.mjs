@@ -6,6 +6,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
 
 /** The package's own folder: the clone, or node_modules/diffmine. */
 export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
@@ -16,6 +17,25 @@ export function isMain(url) {
     return process.argv[1] !== undefined && url === pathToFileURL(fs.realpathSync(process.argv[1])).href;
   } catch {
     return false; // `node app` without .js, `node -e CODE word`: the argument is not a file
+  }
+}
+
+/**
+ * The options of a program, as node:util's parseArgs reads them; an unknown one is an error that lists those there are.
+ * @param options each { type: 'boolean' | 'string', default?, multiple? }
+ * @param places names of the words that may stand beside options
+ * @returns the values; words as `places`
+ */
+export function optionsOf(options = {}, places = []) {
+  const names = Object.entries(options).map(([name, { type }]) => `--${name}${type === 'string' ? ' VALUE' : ''}`);
+  const usage =
+    `Usage: node ${path.relative(process.cwd(), process.argv[1])} ${[...places, ...names].join(' ')}`.trim();
+  try {
+    const { values, positionals } = parseArgs({ options, allowPositionals: places.length > 0, strict: true });
+    if (positionals.length > places.length) throw new Error(`One word too many: ${positionals[places.length]}.`);
+    return { ...values, places: positionals };
+  } catch (error) {
+    throw new SetupError(error.message.replace(/\. To specify a positional.*/s, '.'), usage);
   }
 }
 

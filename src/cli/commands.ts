@@ -9,7 +9,7 @@ interface Entry extends Listed {
 export const COMMANDS: readonly Entry[] = [
   {
     name: 'setup',
-    describe: 'Find or download LibTorch and build the native addon; fast when everything is in place',
+    describe: 'Find or download LibTorch, and take a prebuilt addon or build one; fast when everything is in place',
     load: async () => (await import('./commands/setup.js')).setupCommand,
   },
   {

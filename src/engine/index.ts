@@ -1,11 +1,9 @@
 // The native core for TypeScript: the lazily loaded addon, the classes Engine, Conditions and Trainer, and plain functions.
 // Loading takes a quarter of a second and 150 MB, so it happens at the first call. Errors of the addon are plain objects
 // from another realm: every call maps them to DiffmineError here, and code above never sees others.
-import { createRequire } from 'node:module';
-
-import { asDiffmineError, DiffmineError } from '../util/errors.js';
+import { asDiffmineError } from '../util/errors.js';
 import { defaultThreads, withThreads } from './cores.js';
-import { addonCandidates, addonPath } from './locate.js';
+import { loadAddon } from './load.js';
 import type {
   Addon,
   BuildInfo,
@@ -46,79 +44,8 @@ import type {
 
 export * from './tensor.js';
 export type * from './types.js';
+export { foreignEnvironment, loadAddon } from './load.js';
 export { addonCandidates, addonPath } from './locate.js';
-
-const fix = 'Run `npx diffmine setup`.';
-
-let loaded: Addon | undefined;
-
-/**
- * The addon, loaded at the first call.
- *
- * @throws SETUP if it is not built, cannot be loaded, or finds another LibTorch than it was compiled for
- */
-export function loadAddon(): Addon {
-  return (loaded ??= load());
-}
-
-let spinCountIsOurs = false;
-
-/** The environment for programs that diffmine is compared with: without the variables set below for its own threads. */
-export function foreignEnvironment(): NodeJS.ProcessEnv {
-  const copy = { ...process.env };
-  if (spinCountIsOurs) delete copy.GOMP_SPINCOUNT;
-  return copy;
-}
-
-function load(): Addon {
-  const file = addonPath();
-  if (!file) {
-    throw new DiffmineError(
-      'SETUP',
-      `The native addon is not built (looked for ${addonCandidates().join(', ')}).`,
-      fix,
-    );
-  }
-  // libgomp reads its environment when it is loaded. By default its threads spin for milliseconds at every barrier: on a machine
-  // with other work (decoding, a second process) a scan of small images took ten times as long; see docs/explanation/performance.md.
-  if (process.env.OMP_WAIT_POLICY === undefined && process.env.GOMP_SPINCOUNT === undefined) {
-    process.env.GOMP_SPINCOUNT = '1000';
-    spinCountIsOurs = true;
-  }
-  let addon: Addon;
-  try {
-    addon = createRequire(import.meta.url)(file) as Addon;
-  } catch (thrown) {
-    const { message } = asDiffmineError(thrown);
-    const [first = ''] = message.split('\n');
-    throw new DiffmineError(
-      'SETUP',
-      `The native addon ${file} cannot be loaded: ${loadFailure(first)}`,
-      `${fix} It finds a LibTorch and builds the addon for it.`,
-      { cause: thrown },
-    );
-  }
-  const { libtorchCompiled, libtorchLoaded } = addon.buildInfo();
-  const release = (version: string): string => version.split('.').slice(0, 2).join('.');
-  if (libtorchLoaded && release(libtorchLoaded) !== release(libtorchCompiled)) {
-    throw new DiffmineError(
-      'SETUP',
-      `The native addon was compiled for LibTorch ${libtorchCompiled} but finds ${libtorchLoaded}.`,
-      `${fix} It builds the addon again.`,
-    );
-  }
-  return addon;
-}
-
-/** Explains a message of the dynamic loader. */
-function loadFailure(message: string): string {
-  if (/lib(torch|c10|gomp)\S*: cannot open|Library not loaded.*lib(torch|c10)/.test(message))
-    return `LibTorch is no longer where it was (${message}).`;
-  if (/undefined symbol|Symbol not found/.test(message)) return `it was compiled for another LibTorch (${message}).`;
-  if (/ELF header|mach-o|wrong architecture|incompatible architecture/i.test(message))
-    return `it was built for another system or is damaged (${message}).`;
-  return message.endsWith('.') ? message : `${message}.`;
-}
 
 /** A synchronous call of the addon with its errors mapped. */
 function call<T>(use: (addon: Addon) => T): T {

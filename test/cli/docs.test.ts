@@ -65,6 +65,8 @@ const FOREIGN = [
   '--test-case',
   '--version',
   '--array',
+  '--as-built',
+  '--platforms',
   '--help',
 ];
 

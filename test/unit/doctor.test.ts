@@ -31,7 +31,8 @@ describe('doctor', () => {
     expect(cpu?.memoryTotal).toBeGreaterThan(1e8);
     expect(row(report, 'Device cpu')?.detail).toMatch(/GB free, fp32(, \w+)*, \d+ threads/);
     expect(row(report, 'Node')).toEqual({ name: 'Node', status: 'ok', detail: process.version });
-    for (const name of ['Platform', 'Threads', 'Memory', 'Cache', 'cmake', 'C++ compiler', 'ninja', 'nvcc'])
+    expect(report.summary).toMatchObject({ works: expect.stringContaining('cpu (') as string });
+    for (const name of ['Platform', 'CPU', 'Threads', 'Memory', 'Cache', 'cmake', 'C++ compiler', 'ninja', 'nvcc'])
       expect(row(report, name)).toBeDefined();
   });
 
@@ -45,9 +46,14 @@ describe('doctor', () => {
     expect(row(report, 'Addon')).toMatchObject({
       status: 'fail',
       detail: expect.stringContaining('SIGABRT') as string,
-      hint: 'Run: npx diffmine setup',
+      hint: 'Run: npm run setup',
     });
     expect(report.devices).toEqual([]);
+    expect(report.summary).toEqual({
+      works: expect.stringContaining('inspect') as string,
+      missing: expect.stringMatching(/^commands that compute .*SIGABRT/) as string,
+      fix: 'npm run setup',
+    });
   });
 
   it('names a damaged addon and an absent one', async () => {
@@ -59,7 +65,10 @@ describe('doctor', () => {
     });
     process.env['DIFFMINE_ADDON'] = join(folder, 'absent.node');
     const absent = await doctor();
-    expect(row(absent, 'Addon')).toMatchObject({ status: 'fail', detail: expect.stringMatching(/^not in /) as string });
+    expect(row(absent, 'Addon')).toMatchObject({
+      status: 'fail',
+      detail: expect.stringMatching(/absent\.node \(DIFFMINE_ADDON\) is not there/) as string,
+    });
     expect(absent.ok).toBe(false);
   });
 });

@@ -20,6 +20,10 @@ export const doctorCommand = command({
     );
     return {
       text: [
+        `works:    ${report.summary.works}`,
+        `missing:  ${report.summary.missing}`,
+        `fix:      ${report.summary.fix}`,
+        '',
         table(
           ['what', 'state', 'detail'],
           report.rows.map(({ name, status, detail }) => [name, status, detail]),

@@ -1,13 +1,13 @@
-// `diffmine doctor`: checks everything a run depends on, one row each. The addon is loaded in a child process, so that a
-// crash becomes a failed row.
+// `diffmine doctor`: checks everything a run depends on, one row each, and says in three lines what works, what does not, and what fixes it.
+// The addon is loaded in a child process, so that a crash becomes a failed row.
 import { accessSync, constants, existsSync, statfsSync } from 'node:fs';
-import { availableParallelism, freemem, totalmem } from 'node:os';
+import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
 import { dirname } from 'node:path';
 
 import { Bucket } from '../../util/bucket.js';
 import { asDiffmineError } from '../../util/errors.js';
 import { defaultThreads, withThreads } from '../../engine/cores.js';
-import { addonPath } from '../../engine/locate.js';
+import { candidates } from '../../engine/locate.js';
 import type { BuildInfo, DeviceInfo } from '../../engine/types.js';
 
 export type RowStatus = 'ok' | 'warn' | 'fail';
@@ -23,21 +23,25 @@ export interface DoctorRow {
 export interface DoctorReport {
   /** no row failed: scans can run */
   ok: boolean;
+  summary: { works: string; missing: string; fix: string };
   rows: DoctorRow[];
   /** where the set-up is, for programs; null without one */
   libtorch: { folder: string; version: string; source: string; cuda: boolean } | null;
-  addon: { file: string; libtorchCompiled: string; libtorchLoaded: string; cuda: boolean } | null;
+  addon: {
+    file: string;
+    prebuilt: string | null;
+    libtorchCompiled: string;
+    libtorchLoaded: string;
+    cuda: boolean;
+  } | null;
   devices: DeviceInfo[];
   /** of an engine on the CPU where nobody chose */
   threads: number;
 }
 
 const oldestNode = [20, 17] as const;
-const setupHint = 'Run: npx diffmine setup';
 
 const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`;
-
-const minor = (version: string): string => version.split('.').slice(0, 2).join('.');
 
 function nodeRow(): DoctorRow {
   const [major = 0, second = 0] = process.versions.node.split('.').map(Number);
@@ -96,12 +100,6 @@ function cacheRow(folder: string): DoctorRow {
   return { name: 'Cache', status: 'ok', detail: `${folder}, ${gigabytes(bavail * bsize)} free` };
 }
 
-function toolRow(name: string, found: string | undefined, purpose: string, hint: string): DoctorRow {
-  return found
-    ? { name, status: 'ok', detail: found }
-    : { name, status: 'warn', detail: `not found; ${purpose}`, hint };
-}
-
 /** Writes, lists, reads and removes an object, and checks that of two conditional puts one wins. */
 async function storeRow(place: string): Promise<DoctorRow> {
   try {
@@ -115,6 +113,153 @@ async function storeRow(place: string): Promise<DoctorRow> {
   }
 }
 
+type Scripts = typeof import('../../../scripts/setup.mjs');
+
+function cpuRow({ cpuFlags, levelOf }: Scripts): DoctorRow {
+  const model = cpus()[0]?.model ?? process.arch;
+  const flags = cpuFlags();
+  if (!flags) return { name: 'CPU', status: 'ok', detail: model };
+  const level = levelOf(flags);
+  if (level === undefined)
+    return { name: 'CPU', status: 'fail', detail: `${model}, without SSE4.2`, hint: 'Use a CPU made after 2012.' };
+  const amx = flags.includes('amx_bf16') ? ' with AMX' : '';
+  return { name: 'CPU', status: 'ok', detail: `${model}, ${level}${amx}` };
+}
+
+interface SetUp {
+  file: string;
+  libtorch: DoctorReport['libtorch'];
+  prebuilt: string | null;
+}
+
+/** The addon that would be loaded, and what set-up noted of it. */
+function current(scripts: Scripts): SetUp | undefined {
+  const first = candidates().find(({ addon }) => existsSync(addon));
+  if (!first) return undefined;
+  const taken = scripts.prebuiltAddon();
+  if (taken?.addon === first.addon) return { file: first.addon, libtorch: taken.libtorch, prebuilt: taken.package };
+  return { file: first.addon, libtorch: scripts.builtAddon()?.libtorch ?? null, prebuilt: null };
+}
+
+function libtorchRow(found: SetUp | undefined, fix: string): DoctorRow {
+  if (!found) return { name: 'LibTorch', status: 'fail', detail: 'not chosen yet', hint: fix };
+  if (!found.libtorch)
+    return { name: 'LibTorch', status: 'warn', detail: 'the addon was not built by setup, which has no LibTorch yet' };
+  const { version, cuda, source, folder } = found.libtorch;
+  const detail = `${version} ${cuda ? 'CUDA' : 'CPU'} from ${source}: ${folder}`;
+  return existsSync(folder)
+    ? { name: 'LibTorch', status: 'ok', detail }
+    : { name: 'LibTorch', status: 'fail', detail: `${detail} (gone)`, hint: fix };
+}
+
+/** Every addon that is there, until one loads. */
+function addonRow(
+  scripts: Scripts,
+  found: SetUp | undefined,
+  fix: string,
+): { row: DoctorRow; file?: string; build?: BuildInfo; devices: DeviceInfo[] } {
+  if (!found) {
+    const { name, reason } = scripts.platformPackage();
+    const chosen = process.env['DIFFMINE_ADDON'];
+    const detail =
+      chosen !== undefined
+        ? `${chosen} (DIFFMINE_ADDON) is not there`
+        : scripts.isClone
+          ? 'not compiled yet'
+          : `not set up yet; prebuilt: ${reason ?? name}`;
+    return { row: { name: 'Addon', status: 'fail', detail, hint: fix }, devices: [] };
+  }
+  const failures: string[] = [];
+  for (const candidate of candidates().filter(({ addon }) => existsSync(addon))) {
+    const answer = scripts.probe(candidate);
+    if ('reason' in answer) {
+      failures.push(`${candidate.addon} cannot be loaded: ${answer.reason}`);
+      continue;
+    }
+    const build = answer.build as BuildInfo;
+    const devices = (answer.devices as Omit<DeviceInfo, 'threads'>[]).map(withThreads);
+    const origin = found.prebuilt !== null && candidate.addon === found.file ? ` of ${found.prebuilt}` : '';
+    const detail = `${candidate.addon}${origin}, compiled for LibTorch ${build.libtorchCompiled}, loads ${build.libtorchLoaded}, ${build.cuda ? 'with' : 'without'} CUDA`;
+    const row: DoctorRow =
+      failures.length === 0
+        ? { name: 'Addon', status: 'ok', detail }
+        : { name: 'Addon', status: 'warn', detail: [detail, ...failures].join('; '), hint: fix };
+    return { row, file: candidate.addon, build, devices };
+  }
+  return { row: { name: 'Addon', status: 'fail', detail: failures.join('; '), hint: fix }, devices: [] };
+}
+
+function gpuRow(build: BuildInfo, devices: readonly DeviceInfo[], scripts: Scripts): DoctorRow[] {
+  if (devices.some(({ id }) => id.startsWith('cuda'))) return [];
+  if (build.cuda)
+    return [
+      {
+        name: 'Device cuda',
+        status: 'warn',
+        detail: 'the addon supports CUDA, but no GPU was found',
+        hint: 'See nvidia-smi; in a container, start it with --gpus all.',
+      },
+    ];
+  if (!existsSync('/dev/nvidiactl')) return [];
+  return [
+    {
+      name: 'Device cuda',
+      status: 'warn',
+      detail: 'this machine has an NVIDIA driver, but the addon is without CUDA',
+      hint: scripts.fixes({ cuda: true }),
+    },
+  ];
+}
+
+/** What only compiling needs: its absence counts where the addon in use is not a prebuilt one. */
+function toolRows(scripts: Scripts, needed: boolean): DoctorRow[] {
+  const row = (name: string, found: string | undefined, purpose: string, hint: string): DoctorRow => {
+    if (found) return { name, status: 'ok', detail: found };
+    return needed
+      ? { name, status: 'warn', detail: `not found; ${purpose}`, hint }
+      : { name, status: 'ok', detail: 'not found; a prebuilt addon needs none' };
+  };
+  const install = (name: string): string => `Debian, Ubuntu: sudo apt-get install ${name}`;
+  const compiler = process.env['CXX'] ?? scripts.which('g++', 'clang++');
+  return [
+    row('cmake', scripts.which('cmake'), 'set-up compiles with it', install('cmake')),
+    row('C++ compiler', compiler, 'set-up compiles with it', install('g++')),
+    row('ninja', scripts.which('ninja'), 'make is used instead, more slowly', install('ninja-build')),
+    { name: 'nvcc', status: 'ok', detail: scripts.which('nvcc') ?? 'not found; only compiling for CUDA needs it' },
+  ];
+}
+
+const FILES_ONLY = 'commands that only read and write files (inspect, pull, report, export)';
+
+function summaryOf(
+  rows: readonly DoctorRow[],
+  devices: readonly DeviceInfo[],
+  scripts: Scripts,
+): DoctorReport['summary'] {
+  const failed = rows.filter(({ status }) => status === 'fail');
+  const [first] = failed;
+  if (first)
+    return {
+      works: ['Node', 'Platform', 'CPU'].includes(first.name) ? 'this command' : FILES_ONLY,
+      missing:
+        first.name === 'Store'
+          ? `keeping runs in the bucket: ${first.detail}`
+          : `commands that compute (demo, scan, train): ${failed.map(({ name, detail }) => `${name}: ${detail}`).join('; ')}`,
+      fix: first.hint?.replace(/^Run: /, '') ?? 'see below',
+    };
+  const places = devices.map(({ id, name, threads }) =>
+    id === 'cpu' ? `cpu (${threads} threads)` : `${id} (${name})`,
+  );
+  const gpu = rows.find(({ name, status }) => name === 'Device cuda' && status === 'warn');
+  return {
+    works: `everything, on ${places.join(', ')}`,
+    missing: gpu ? `computing on a GPU: ${gpu.detail}` : 'nothing',
+    fix:
+      gpu?.hint?.replace(/^Run: /, '') ??
+      `nothing to fix; try: ${scripts.isClone ? 'npm run demo' : 'npx diffmine demo'}`,
+  };
+}
+
 /**
  * Looks at everything; never throws for what it finds.
  *
@@ -122,55 +267,13 @@ async function storeRow(place: string): Promise<DoctorRow> {
  */
 export async function doctor(store?: string): Promise<DoctorReport> {
   const scripts = await import('../../../scripts/setup.mjs');
-  const built = scripts.builtAddon();
-  const file = addonPath();
-  const rows = [nodeRow(), platformRow()];
-
-  const libtorchThere = built !== undefined && existsSync(built.libtorch.folder);
-  if (!built)
-    rows.push(
-      file
-        ? { name: 'LibTorch', status: 'warn', detail: 'the addon was not built by setup, which has no LibTorch yet' }
-        : { name: 'LibTorch', status: 'fail', detail: 'none was chosen yet', hint: setupHint },
-    );
-  else {
-    const { version, cuda, source, folder } = built.libtorch;
-    const detail = `${version} ${cuda ? 'CUDA' : 'CPU'} from ${source}: ${folder}`;
-    rows.push(
-      libtorchThere
-        ? { name: 'LibTorch', status: 'ok', detail }
-        : { name: 'LibTorch', status: 'fail', detail: `${detail} (gone)`, hint: setupHint },
-    );
-  }
-
-  let build: BuildInfo | undefined;
-  let devices: DeviceInfo[] = [];
-  if (!file) rows.push({ name: 'Addon', status: 'fail', detail: `not in ${scripts.buildFolder()}`, hint: setupHint });
-  else {
-    try {
-      const answer = await scripts.probe(file);
-      build = answer.build as BuildInfo;
-      devices = (answer.devices as Omit<DeviceInfo, 'threads'>[]).map(withThreads);
-      const detail = `${file}, compiled for LibTorch ${build.libtorchCompiled}, loads ${build.libtorchLoaded}, ${build.cuda ? 'with' : 'without'} CUDA`;
-      const same = minor(build.libtorchCompiled) === minor(build.libtorchLoaded);
-      rows.push(
-        same ? { name: 'Addon', status: 'ok', detail } : { name: 'Addon', status: 'fail', detail, hint: setupHint },
-      );
-    } catch (thrown) {
-      const error = asDiffmineError(thrown);
-      rows.push({ name: 'Addon', status: 'fail', detail: error.message, hint: setupHint });
-    }
-  }
-
+  const fix = scripts.fixes();
+  const found = current(scripts);
+  const libtorch = libtorchRow(found, fix);
+  const { row, file, build, devices } = addonRow(scripts, found, fix);
+  const rows = [nodeRow(), platformRow(), cpuRow(scripts), libtorch, row];
   rows.push(...devices.map(deviceRow));
-  if (build?.cuda && !devices.some((device) => device.id.startsWith('cuda'))) {
-    rows.push({
-      name: 'Device cuda',
-      status: 'warn',
-      detail: 'the addon supports CUDA, but no GPU was found',
-      hint: 'See nvidia-smi; in a container, start it with --gpus all.',
-    });
-  }
+  if (build) rows.push(...gpuRow(build, devices, scripts));
   const threads = defaultThreads();
   rows.push({
     name: 'Threads',
@@ -180,33 +283,15 @@ export async function doctor(store?: string): Promise<DoctorReport> {
   rows.push({ name: 'Memory', status: 'ok', detail: `${gigabytes(freemem())} of ${gigabytes(totalmem())} free` });
   rows.push(cacheRow(scripts.cacheFolder()));
   if (store !== undefined) rows.push(await storeRow(store));
-
-  rows.push(
-    toolRow('cmake', scripts.which('cmake'), 'set-up compiles with it', 'Debian, Ubuntu: sudo apt-get install cmake'),
-  );
-  rows.push(
-    toolRow(
-      'C++ compiler',
-      process.env['CXX'] ?? scripts.which('g++', 'clang++'),
-      'set-up compiles with it',
-      'Debian, Ubuntu: sudo apt-get install g++',
-    ),
-  );
-  rows.push(
-    toolRow(
-      'ninja',
-      scripts.which('ninja'),
-      'make is used instead, more slowly',
-      'Debian, Ubuntu: sudo apt-get install ninja-build',
-    ),
-  );
-  rows.push({ name: 'nvcc', status: 'ok', detail: scripts.which('nvcc') ?? 'not found; only a CUDA build needs it' });
+  rows.push(...toolRows(scripts, found ? found.prebuilt === null : 'reason' in scripts.platformPackage()));
 
   return {
-    ok: rows.every((row) => row.status !== 'fail'),
+    ok: rows.every(({ status }) => status !== 'fail'),
+    summary: summaryOf(rows, devices, scripts),
     rows,
-    libtorch: built && libtorchThere ? built.libtorch : null,
-    addon: file && build ? { file, ...build } : null,
+    libtorch: found && libtorch.status === 'ok' ? found.libtorch : null,
+    addon:
+      file !== undefined && build ? { file, prebuilt: file === found?.file ? found.prebuilt : null, ...build } : null,
     devices,
     threads,
   };
