@@ -1,8 +1,10 @@
 // Exploring a report in a real browser, opened from disk: overview, map (pan, zoom, lasso, filters, similar patches, basket, keyboard), trends, image pages.
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { cpSync, existsSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { extname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Browser, Download, Page } from 'playwright-core';
 import {
@@ -17,6 +19,7 @@ import { writeTable } from '../../src/runs/tables.js';
 import { writeReport } from '../../src/stages/report/report.js';
 import { describeInChromium, launchChromium } from '../helpers/chromium.js';
 import { temporaryFolder } from '../helpers/folders.js';
+import { lowContrast, unnamed } from '../helpers/in-page.js';
 import { drawImages, writeSyntheticRun, type SyntheticImage } from '../helpers/synthetic-run.js';
 
 const LABELS = ['1900s', '1910s', '1920s'];
@@ -273,16 +276,118 @@ describeInChromium('exploring a report in Chromium', () => {
   test.each([
     ['light', false],
     ['dark', true],
-  ])('%s at 390 px: no sideways scrolling on any page', async (_, dark) => {
-    const { page, wrongs } = await open('', { width: 390, dark });
-    for (const hash of ['#/overview', '#/map', '#/trends', '#/image/0']) {
-      await page.goto(`${pathToFileURL(join(run, 'report/index.html')).href}${hash}`);
-      await page.waitForSelector('.label-row, .map canvas, .course, .image-page');
-      expect(
-        await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth),
-      ).toBeLessThanOrEqual(0);
+  ])('%s: every page reads well and fits, at 390 and 1280 px', async (_, dark) => {
+    for (const width of [390, 1280]) {
+      const { page, wrongs } = await open('', { width, dark });
+      const check = async (): Promise<void> => {
+        expect(
+          await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth),
+        ).toBeLessThanOrEqual(0);
+        expect(await page.evaluate(lowContrast)).toEqual([]);
+        expect(await page.evaluate(unnamed)).toEqual([]);
+      };
+      for (const [hash, there] of [
+        ['#/overview', '.label-row'],
+        ['#/map', '.map canvas'],
+        ['#/trends', '.course'],
+        ['#/image/0', '.image-page'],
+      ] as const) {
+        await page.goto(`${pathToFileURL(join(run, 'report/index.html')).href}${hash}`);
+        await page.waitForSelector(there);
+        await check();
+        if (hash !== '#/map') continue;
+        await page.locator('#in-view').click();
+        await page.locator('#keep-all').click();
+        await check();
+        await page.locator('#map-color').selectOption('typicality');
+        await check();
+      }
+      expect(wrongs).toEqual([]);
+      await page.context().close();
     }
+  });
+
+  test('all pages are reached by the Tab key and announced', async () => {
+    const { page, wrongs } = await open();
+    await page.locator('[role=tab][aria-selected=true]').focus();
+    for (const [title, there] of [
+      ['Map', '.map canvas'],
+      ['Trends', '.course'],
+    ] as const) {
+      await page.keyboard.press('ArrowRight');
+      // once more, while the page's data is still loading
+      await page.keyboard.press('Enter');
+      await page.waitForSelector(there);
+      expect(await page.locator('[role=tab][aria-selected=true]').textContent()).toBe(title);
+      expect(await page.locator('main h2').first().isVisible()).toBe(true);
+    }
+    // curves that are wider than the screen are scrolled without a mouse
+    const inCourse = (): Promise<boolean> => page.evaluate(() => document.activeElement?.closest('.course') !== null);
+    for (let presses = 0; presses < 5 && !(await inCourse()); presses++) await page.keyboard.press('Tab');
+    expect(await inCourse()).toBe(true);
     expect(wrongs).toEqual([]);
     await page.context().close();
   });
+
+  test('a static host serves a copy of it under any path', async () => {
+    const host = join(folder, 'host');
+    cpSync(join(run, 'report'), join(host, 'some', 'sub path', 'report'), { recursive: true });
+    const { origin, close } = await serve(host);
+    const context = await browser.newContext({ viewport: { width: 1280, height: 1000 } });
+    try {
+      const page = await context.newPage();
+      const wrongs: string[] = [];
+      const base = `${origin}/some/sub%20path/report/`;
+      page.on('console', (message) => wrongs.push(`console ${message.type()}: ${message.text()}`));
+      page.on('pageerror', (error) => wrongs.push(`error: ${error.message}`));
+      page.on('request', (request) => {
+        const url = request.url();
+        if (!url.startsWith(base) && !url.startsWith('blob:')) wrongs.push(`request: ${url}`);
+      });
+      page.on(
+        'response',
+        (response) => response.status() >= 400 && wrongs.push(`${response.status()} ${response.url()}`),
+      );
+      for (const [hash, there] of [
+        ['', '.label-row'],
+        ['#/map', '.map canvas'],
+        ['#/trends', '.course .tile'],
+        ['#/image/0', '.image-page .box'],
+        ['#1910s/top/1', 'dialog[open]'],
+      ] as const) {
+        await page.goto(`${base}${hash}`);
+        await page.waitForSelector(there);
+      }
+      expect(wrongs).toEqual([]);
+    } finally {
+      await context.close();
+      await close();
+    }
+  });
 });
+
+const TYPES: Record<string, string> = {
+  '.html': 'text/html',
+  '.js': 'text/javascript',
+  '.css': 'text/css',
+  '.webp': 'image/webp',
+};
+
+/** Serves a folder as static hosts do. */
+async function serve(root: string): Promise<{ origin: string; close: () => Promise<void> }> {
+  const server = createServer((request, response) => {
+    const name = decodeURIComponent(new URL(request.url ?? '', 'http://host').pathname);
+    const file = join(root, name.endsWith('/') ? `${name}index.html` : name);
+    if (!existsSync(file)) return void response.writeHead(404).end();
+    response.writeHead(200, { 'content-type': TYPES[extname(file)] ?? 'application/octet-stream' });
+    response.end(readFileSync(file));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    close: async () => {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}

@@ -9,6 +9,7 @@ import sharp from 'sharp';
 import { writeReport } from '../../src/stages/report/report.js';
 import { describeInChromium, launchChromium } from '../helpers/chromium.js';
 import { temporaryFolder } from '../helpers/folders.js';
+import { lowContrast } from '../helpers/in-page.js';
 import { drawImages, vivid, writeSyntheticRun, type SyntheticImage } from '../helpers/synthetic-run.js';
 
 const HOSTILE = ['<script>alert(1)</script>', 'a/b', '🚗 cars & "quotes"', 'none'];
@@ -408,34 +409,3 @@ describeInChromium('the report in Chromium', () => {
     expect(await page.locator('main .notice').textContent()).toContain('data/label-0.js is missing');
   });
 });
-
-/** In the page: texts whose contrast with what is behind them is below 4.5 (3 for large ones), by WCAG's formula. */
-function lowContrast(): string[] {
-  const parse = (color: string): number[] => (color.match(/[\d.]+/g) ?? []).map(Number);
-  const luminance = ([r = 0, g = 0, b = 0]: number[]): number => {
-    const [x, y, z] = [r, g, b].map((c) =>
-      c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4,
-    ) as [number, number, number];
-    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
-  };
-  const behind = (element: Element | null): number[] => {
-    for (let at = element; at; at = at.parentElement) {
-      const color = parse(getComputedStyle(at).backgroundColor);
-      if (color.length === 3 || color[3] === 1) return color;
-    }
-    return [255, 255, 255];
-  };
-  const root = document.querySelector('dialog[open]') ?? document.body;
-  const found: string[] = [];
-  for (const element of root.querySelectorAll('*')) {
-    const own = [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.textContent?.trim());
-    if (!own || !element.checkVisibility() || element.closest('.unseen, .skip')) continue;
-    const style = getComputedStyle(element);
-    const [a, b] = [luminance(parse(style.color)), luminance(behind(element))];
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    const large =
-      parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && Number(style.fontWeight) >= 700);
-    if (ratio < (large ? 3 : 4.5)) found.push(`${element.textContent?.trim().slice(0, 40)}: ${ratio.toFixed(2)}`);
-  }
-  return found;
-}

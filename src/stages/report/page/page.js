@@ -287,11 +287,9 @@
     if (missing.length > 0) {
       $('panel').replaceChildren(h('p', { class: 'sub' }, 'Loading…'));
       const [file] = missing;
-      script(
-        file,
-        () => state === next && showPage(next),
-        () => state === next,
-      );
+      // the same page may have been asked for again meanwhile
+      const asked = () => state.label === next.label && state.image === next.image;
+      script(file, () => asked() && showPage(state), asked);
       return;
     }
     if (next.label !== 'map') {
