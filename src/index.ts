@@ -109,6 +109,16 @@ export {
 export { exportAnnotations, type AnnotationOptions, type AnnotationSummary } from './tools/export/annotations.js';
 export { exportCrops, type CropsEvent, type CropsSummary } from './tools/export/crops.js';
 export type { CropsOptions } from './tools/export/options.js';
+export { compare } from './tools/compare/compare.js';
+export type {
+  CompareEvent,
+  CompareOptions,
+  CompareSummary,
+  Correlation,
+  LabelComparison,
+  Mover,
+  Overlap,
+} from './tools/compare/options.js';
 export { Run, type PatchQuery } from './runs/run.js';
 export type { Manifest, RunOptions } from './runs/manifest.js';
 export type { ClusterRow, ImageRow, ListName, MinedPatchRow, PatchRow } from './runs/schema.js';

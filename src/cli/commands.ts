@@ -96,6 +96,12 @@ export const COMMANDS: readonly Entry[] = [
     load: async () => (await import('./commands/localize.js')).localizeCommand,
   },
   {
+    name: 'compare',
+    describe: 'Compare two runs: rank correlation, overlap of the top patches, and what moved most',
+    places: ['run', 'other'],
+    load: async () => (await import('./commands/compare.js')).compareCommand,
+  },
+  {
     name: 'sample',
     describe: 'Generate images of each label with a model',
     places: ['model'],

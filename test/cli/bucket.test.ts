@@ -84,6 +84,12 @@ const scanWith = (samples: number, out: string, ...more: string[]): string[] => 
     await ok(cli(['export', 's3://runs/plain', ...table, at('bucket.csv')]));
     await ok(cli(['export', at('local'), ...table, at('local.csv')]));
     expect(readFileSync(at('bucket.csv'), 'utf8')).toBe(readFileSync(at('local.csv'), 'utf8'));
+    const compared = await ok(cli(['compare', 's3://runs/plain', at('local'), '--out', at('agreement'), '--json']));
+    expect(JSON.parse(compared.stdout)).toMatchObject({
+      run: { path: 's3://runs/plain' },
+      mean: { images: 1, patches: 1 },
+      differences: [],
+    });
     // nothing of an attempt or a lock is left
     expect((await server.keys('plain/')).filter((key) => /\/locks\/|\.probe|\.tmp/.test(key))).toEqual([]);
   });
