@@ -5,7 +5,7 @@ import path from 'node:path';
 import { formatJson } from '../util/json.js';
 import { readSafetensorsHeader } from '../engine/index.js';
 import type { ScheduleConfig, UNetConfig } from '../engine/types.js';
-import { moveOver, temporaryName, writeFileAtomic } from '../runs/atomic.js';
+import { discard, moveOver, temporaryName, writeFileAtomic } from '../runs/atomic.js';
 import type { JsonObject } from './json.js';
 import { findWeights } from './weights.js';
 
@@ -104,12 +104,17 @@ export async function copyPart(from: string, to: string, name: string, weights?:
     path.dirname(file) !== source ||
     !isWeightFile(path.basename(file)) ||
     variant.includes(file);
-  await cp(source, temporary, { recursive: true, dereference: true, mode: constants.COPYFILE_FICLONE, filter: kept });
-  if (variant)
-    await nameWeights(
-      temporary,
-      variant.map((file) => path.basename(file)),
-    );
+  try {
+    await cp(source, temporary, { recursive: true, dereference: true, mode: constants.COPYFILE_FICLONE, filter: kept });
+    if (variant)
+      await nameWeights(
+        temporary,
+        variant.map((file) => path.basename(file)),
+      );
+  } catch (error) {
+    await discard(temporary);
+    throw error;
+  }
   await moveOver(temporary, target);
 }
 

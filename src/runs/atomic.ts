@@ -4,18 +4,12 @@ import { constants } from 'node:fs';
 import { link, open, readdir, rename, rm, mkdir, stat, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
+import { isDiskError, naming } from '../util/disk.js';
 
 /** A name beside `target` that no other process uses: `.NAME.tmp-HOST-PID-RANDOM`. */
 export function temporaryName(target: string): string {
   const host = hostname().replace(/[^A-Za-z0-9_.]/g, '_');
   return join(dirname(target), `.${basename(target)}.tmp-${host}-${process.pid}-${randomBytes(3).toString('hex')}`);
-}
-
-/** What a disk that fails, or is full, says; anything else says only that the file system does not do what was asked. */
-const DISK_ERRORS = ['EIO', 'ENOSPC', 'EDQUOT'];
-
-function isDiskError(error: unknown): boolean {
-  return DISK_ERRORS.includes((error as NodeJS.ErrnoException).code ?? '');
 }
 
 async function fsync(path: string): Promise<void> {
@@ -82,7 +76,7 @@ export async function writeFileAtomic(file: string, data: string | Uint8Array): 
     await rename(temporary, file);
   } catch (error) {
     await discard(temporary);
-    throw error;
+    throw naming(file, error);
   }
   await syncFolder(dirname(file));
 }
@@ -97,7 +91,7 @@ async function makeFolder(folder: string, fill: (folder: string) => Promise<void
     await syncFolder(folder);
   } catch (error) {
     await discard(folder).catch(() => undefined);
-    throw error;
+    throw naming(folder, error);
   }
 }
 

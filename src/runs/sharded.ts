@@ -4,7 +4,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { DiffmineError } from '../util/errors.js';
 import { removeLeftovers } from './atomic.js';
-import { isBucket } from '../util/bucket.js';
+import { isBucket, together } from '../util/bucket.js';
 import { listChanges } from './changes.js';
 import { canonicalJson, fingerprintOf, type Json } from './fingerprint.js';
 import { LIST, LIST_RECORD, ListFile, writeList, type ListRecord, type Rows } from './list.js';
@@ -386,9 +386,13 @@ export abstract class ShardedFolder<M extends ShardedManifest, R extends Row = R
 
   /** What was skipped in the given finished shards (default: all finished ones), in order. */
   async skipped(shards?: number[]): Promise<Skipped[]> {
-    const rows: Skipped[] = [];
-    for (const shard of shards ?? (await this.doneShards())) rows.push(...(await this.skippedIn(shard)));
-    return rows;
+    const wanted = shards ?? (await this.doneShards());
+    const found = new Map<number, Skipped[]>();
+    await together(wanted, async (shard) => {
+      const rows = await this.skippedIn(shard);
+      if (rows.length > 0) found.set(shard, rows);
+    });
+    return wanted.flatMap((shard) => found.get(shard) ?? []);
   }
 
   /** Gathers all shards' skipped into skipped.jsonl, once every shard is finished. */

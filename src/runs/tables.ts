@@ -1,6 +1,9 @@
 // The tables of a run, in Parquet. Written and read by small pure-JavaScript libraries. Queries over many files use DuckDB, which is large and
 // therefore loaded on first use (never in a worker thread: ending a thread that loaded it aborts the process).
-import { readFile, writeFile } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { DuckDBConnection } from '@duckdb/node-api';
 import type { SchemaElement } from 'hyparquet' with { 'resolution-mode': 'import' };
 import { DiffmineError } from '../util/errors.js';
@@ -81,8 +84,13 @@ export function sqlFiles(files: readonly string[], options = ''): string {
 /** Runs `work` with a DuckDB connection (in memory). */
 export async function withDuckDB<T>(work: (connection: DuckDBConnection) => Promise<T>): Promise<T> {
   const { DuckDBInstance } = await import('@duckdb/node-api');
+  // made when memory is short; by default it would be .tmp in the working directory
+  const spilled = join(tmpdir(), `diffmine-tables-${process.pid}-${randomBytes(4).toString('hex')}`);
   // no copy of the files that are read is kept
-  const instance = await DuckDBInstance.create(':memory:', { enable_external_file_cache: 'false' });
+  const instance = await DuckDBInstance.create(':memory:', {
+    enable_external_file_cache: 'false',
+    temp_directory: spilled,
+  });
   try {
     const connection = await instance.connect();
     try {
@@ -92,6 +100,7 @@ export async function withDuckDB<T>(work: (connection: DuckDBConnection) => Prom
     }
   } finally {
     instance.closeSync();
+    await rm(spilled, { recursive: true, force: true });
   }
 }
 

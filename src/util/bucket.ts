@@ -7,6 +7,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { S3Client } from '@aws-sdk/client-s3';
+import { naming } from './disk.js';
 import { DiffmineError } from './errors.js';
 
 type Sdk = typeof import('@aws-sdk/client-s3');
@@ -15,6 +16,10 @@ type Sdk = typeof import('@aws-sdk/client-s3');
 const TOGETHER = 16;
 /** How long a store that does not answer is asked again, ms: a restart of its server is waited for. */
 const PATIENCE = 300_000;
+/** How long a connection may take to be made, ms. */
+const CONNECT = 10_000;
+/** How long nothing may come over a connection that waits for an answer, ms. */
+const SILENCE = 60_000;
 /** Tries of a conditional put that meets another one under way (409). */
 const CONFLICTS = 30;
 
@@ -76,6 +81,8 @@ async function connect(): Promise<S3Client> {
       requestChecksumCalculation: 'WHEN_REQUIRED',
       responseChecksumValidation: 'WHEN_REQUIRED',
       maxAttempts: 6,
+      // a server that went away without a word, or a network that was cut, is noticed: by default requests wait for ever
+      requestHandler: { connectionTimeout: CONNECT, socketTimeout: SILENCE },
     });
   });
   return client;
@@ -232,7 +239,9 @@ export class Bucket {
       return true;
     } catch (error) {
       if (statusOf(error) === 404 && (error as Failure).name !== 'NoSuchBucket') return false;
-      throw error instanceof DiffmineError || (error as Failure).code ? error : this.error(error, `reading ${name}`);
+      throw error instanceof DiffmineError || (error as Failure).code
+        ? naming(file, error)
+        : this.error(error, `reading ${name}`);
     } finally {
       await rm(temporary, { force: true });
     }

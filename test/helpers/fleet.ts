@@ -21,8 +21,10 @@ export class Running {
   /** exit code and signal */
   readonly ended: Promise<[number | null, NodeJS.Signals | null]>;
 
-  constructor(args: string[], env: Record<string, string>) {
-    this.child = spawn(process.execPath, [join(ROOT, 'bin', 'diffmine.js'), ...args], {
+  /** @param by a command that runs it */
+  constructor(args: string[], env: Record<string, string>, by: readonly string[] = []) {
+    const [program = '', ...rest] = [...by, process.execPath, join(ROOT, 'bin', 'diffmine.js'), ...args];
+    this.child = spawn(program, rest, {
       cwd: ROOT,
       env: { ...process.env, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -74,11 +76,13 @@ export class Fleet {
   constructor(private readonly url: string) {}
 
   run(...args: string[]): Running {
-    const running = new Running(args, {
-      DIFFMINE_QUEUE: this.url,
-      DIFFMINE_QUEUE_LOCK: '3',
-      OMP_NUM_THREADS: '1',
-    });
+    return this.runWith([], {}, ...args);
+  }
+
+  /** @param by a command that runs it */
+  runWith(by: readonly string[], env: Record<string, string>, ...args: string[]): Running {
+    const common = { DIFFMINE_QUEUE: this.url, DIFFMINE_QUEUE_LOCK: '3', OMP_NUM_THREADS: '1' };
+    const running = new Running(args, { ...common, ...env }, by);
     this.all.push(running);
     return running;
   }

@@ -97,7 +97,9 @@ async function transfer(
         });
         if (next.done === true) break;
         const piece = next.value;
-        await handle.write(piece, 0, piece.length, at);
+        // a disk that is nearly full takes a part of it
+        for (let written = 0; written < piece.length;)
+          written += (await handle.write(piece, written, piece.length - written, at + written)).bytesWritten;
         hash.update(piece);
         at += piece.length;
         onBytes(Math.min(at, file.size));

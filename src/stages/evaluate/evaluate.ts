@@ -214,8 +214,8 @@ async function keep(
       await writeFile(join(folder, EVALUATION_FILE), `${JSON.stringify(record, null, 1)}\n`);
       if (!drawn) return;
       const image = sharp(drawn.pixels, { raw: { width: drawn.width, height: drawn.height, channels: 4 } });
-      await image.clone().webp({ quality: 86, effort: 3 }).toFile(join(folder, GRID_FILE));
-      if (png) await image.png({ compressionLevel: 9 }).toFile(join(folder, 'maps.png'));
+      await writeFile(join(folder, GRID_FILE), await image.clone().webp({ quality: 86, effort: 3 }).toBuffer());
+      if (png) await writeFile(join(folder, 'maps.png'), await image.png({ compressionLevel: 9 }).toBuffer());
     });
   } finally {
     await lock.release();

@@ -123,10 +123,11 @@ async function writePngs(run: Run, maps: HeatMaps, out: string): Promise<Annotat
       const folder = folders.get(condition) as string;
       const file = `${folder}/${String(rows.length + 1).padStart(6, '0')}.png`;
       await mkdir(join(target, folder), { recursive: true });
-      await sharp(gray, { raw: { width, height, channels: 1 } })
+      const png = await sharp(gray, { raw: { width, height, channels: 1 } })
         .toColourspace('grey16')
         .png()
-        .toFile(join(target, file));
+        .toBuffer();
+      await writeFile(join(target, file), png);
       rows.push({ file, image, condition, width, height, scale });
     }
     await writeFile(

@@ -60,9 +60,10 @@ export async function writeParallelWorld(
       CITIES.map(async (target) => ({ target, ...(await drawImage(city, number, { seed, size }, target)) })),
     );
     for (const { target, pixels, boxes } of drawn) {
-      await sharp(pixels, { raw: { width: size, height: size, channels: 3 } })
+      const png = await sharp(pixels, { raw: { width: size, height: size, channels: 3 } })
         .png({ compressionLevel: 9 })
-        .toFile(join(path, image, target === city ? 'source.png' : `${target}.png`));
+        .toBuffer();
+      await writeFile(join(path, image, target === city ? 'source.png' : `${target}.png`), png);
       if (target === city) rows.push(...boxes.map((box) => ({ image, ...box })));
     }
     hooks.onProgress?.({ type: 'draw', done: index + 1, total: todo.length });

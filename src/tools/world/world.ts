@@ -3,6 +3,7 @@
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import sharp from 'sharp';
+import { discard } from '../../runs/atomic.js';
 import { DiffmineError } from '../../util/errors.js';
 import { CITIES, KINDS, SLOTS, type City, type Kind, type Slot } from './kinds.js';
 import { COURSES, DECADES, drawDecade, FILLED, peakOf, type Decade } from './ordered.js';
@@ -11,6 +12,8 @@ import { AT_HOME, drawScene, ELSEWHERE, MOST_HIDDEN, translateScene, type Scene 
 import { SIDE } from './scenery.js';
 import type { Hooks, Progress } from '../../util/hooks.js';
 
+const BOXES = 'boxes.csv';
+const RECORD = 'world.json';
 export const WORLD_FORMAT = 'diffmine-world-2';
 
 /** What decides the world's bytes. */
@@ -210,7 +213,19 @@ export async function writeWorld(
       'Give a new or empty folder.',
     );
 
-  const path = resolve(folder);
+  try {
+    return await write(resolve(folder), all, hooks);
+  } catch (error) {
+    // the same command can then be given again
+    for (const name of ['train', 'heldout', BOXES, RECORD]) await discard(join(folder, name));
+    throw error;
+  }
+}
+
+/** @param path an empty folder */
+async function write(path: string, all: WorldSettings, hooks: Hooks<WorldEvent>): Promise<WorldSummary> {
+  const { seed, images, size, heldout, ordered } = all;
+  const labels = ordered ? DECADES : CITIES;
   const training = images - Math.round(images * heldout);
   const sets = (['train', 'heldout'] as const).filter((set) => (set === 'train' ? training > 0 : training < images));
   const todo = labels.flatMap((label) => Array.from({ length: images }, (_, number) => ({ label, number })));
@@ -232,9 +247,9 @@ export async function writeWorld(
     rows.push(...drawn.flat());
     hooks.onProgress?.({ type: 'draw', done: Math.min(todo.length, start + TOGETHER), total: todo.length });
   }
-  const boxes = join(path, 'boxes.csv');
+  const boxes = join(path, BOXES);
   await writeFile(boxes, encodeBoxes(rows, ordered ? 'decade' : 'city'));
-  await writeFile(join(path, 'world.json'), `${JSON.stringify(worldRecord(all), null, 1)}\n`);
+  await writeFile(join(path, RECORD), `${JSON.stringify(worldRecord(all), null, 1)}\n`);
   return {
     path,
     train: { path: join(path, 'train'), images: training * labels.length },
