@@ -19,6 +19,7 @@ import { parse } from 'csv-parse/sync';
 import sharp, { type Sharp } from 'sharp';
 import type { ErrorCode } from '../../src/util/errors.js';
 import { EXIT_CODES } from '../../src/util/errors.js';
+import { NO_MAP } from '../../src/stages/report/map.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 import { cli, type Ran } from './cli.js';
 
@@ -362,6 +363,8 @@ describe('labels and tables', () => {
       '2',
       '--ensemble',
       '1',
+      '--map-patches',
+      '0',
       '--json',
     ]);
     expect(ran).toMatchObject({ code: 0, signal: null });
@@ -372,6 +375,7 @@ describe('labels and tables', () => {
     expect(summary).toMatchObject({ scan: { scored: 16 }, report: { labels: LABELS.length, missing: [] } });
     expect([...summary.scan.labels].sort()).toEqual([...LABELS].sort());
     expect(readFileSync(summary.report.path, 'utf8')).not.toContain('alert(1)');
+    expect(readFileSync(path.join(out, 'report', 'data', 'map.js'), 'utf8')).toBe(NO_MAP);
     for (const name of readdirSync(path.join(out, 'report', 'data')))
       expect(readFileSync(path.join(out, 'report', 'data', name), 'utf8')).not.toContain('<script>');
     // nothing was written outside the run

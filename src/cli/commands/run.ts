@@ -9,12 +9,15 @@ import { onMine, onScan, stoppingOf } from '../stages.js';
 import { mineText } from './mine.js';
 import { requireScores, RESUME_HINT, scanText } from './scan.js';
 
+/** `report` reads the dataset that the scan has read. */
+const SHOWN = REPORT.omit({ dataset: true });
+
 export const runCommand = command({
   native: true,
   options: optionsOf('run', {
     ...SCAN.omit({ shard: true }).shape,
     ...MINING.shape,
-    ...REPORT.omit({ dataset: true }).shape,
+    ...SHOWN.shape,
   }),
   examples: [
     [
@@ -55,9 +58,8 @@ export const runCommand = command({
     for (const note of mined.notes) output.log(note);
     output.log(mineText(mined));
     const { writeReport } = await import('../../stages/report/report.js');
-    const { controlPatches, title } = values;
     const report = await writeReport(
-      { run: out, controlPatches, title },
+      { run: out, ...partOf(SHOWN, values) },
       { signal, onProgress: output.progress, onLog },
     );
     return { text: report.path, json: { scan: scanned, mine: mined, report } };
