@@ -2,7 +2,7 @@
 // keys of the API in kebab case. The order of precedence: flag, then --config file, then the default of the stage.
 import { given, type Given } from '../options/check.js';
 import * as fields from '../options/fields.js';
-import { describeAll, option, optionsOf, type Described, type Schema } from '../options/option.js';
+import { describeAll, kebab, option, optionsOf, type Described, type Schema } from '../options/option.js';
 import { DiffmineError } from '../util/errors.js';
 
 /** Every command has these. `json`, `config`, `help` and `version` are read before anything else. */
@@ -57,6 +57,9 @@ export function namingOf(labels: ReadonlyMap<string, string>): Naming {
   return (text) => text.replace(/`([a-z][A-Za-z]*)`/g, (whole, key: string) => labels.get(key) ?? whole);
 }
 
+/** The same of options of other commands, which descriptions name, too. */
+const othersNamed: Naming = (text) => text.replace(/`([a-z][A-Za-z]*)`/g, (_, key: string) => `--${kebab(key)}`);
+
 const labelOf = ({ key, name }: Described, places: readonly string[]): string =>
   places.includes(key) ? name.toUpperCase() : `--${name}`;
 
@@ -71,7 +74,7 @@ export function flagsOf({ options, places = [] }: Optioned): Record<string, Flag
         ...one,
         placed: places.includes(key),
         label: labelOf(one, places),
-        help: named(negated ?? description),
+        help: othersNamed(named(negated ?? description)),
         fallback: fallback === undefined ? undefined : named(fallback),
       };
       return [name, flag];

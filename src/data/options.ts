@@ -1,4 +1,4 @@
-// Options of reading a dataset.
+// Options of reading a dataset, as the readers take them. What people give is described in src/options/shared.ts (TABLES, HOLDOUT).
 import type { LayoutName } from './layouts/index.js';
 
 /** What has to be known, beside the path, to open a dataset again. */

@@ -1,4 +1,4 @@
-// How a model is opened.
+// Options of opening a model, as its readers take them. What people give is described in src/options/shared.ts (MODEL).
 import type { ScheduleConfig } from '../engine/types.js';
 import { absolutePlace } from './locate.js';
 

@@ -21,7 +21,7 @@ export const PATCH = option(fields.whole(1, 16384).optional(), {
   shown: 'short side / 8',
 });
 
-const RANGE_SHOWN = 'the range the model was trained on, else 0.1,0.7; of DiT 0.1,0.5, of flows 0.25,0.75';
+const RANGE_SHOWN = 'the range the model was trained on, else 0.1,0.7; for DiT 0.1,0.5, for flow models 0.25,0.75';
 
 /** How much noise an image is scored with, and which: what decides the numbers. */
 export const NOISE = {
@@ -31,7 +31,8 @@ export const NOISE = {
   }),
   tRange: option(fields.range().optional(), {
     group: 'Scoring',
-    description: 'Range of timesteps to sample, as fractions of the noise schedule; of a flow, of the noise',
+    description:
+      'Range of timesteps to sample, as fractions of the noise schedule; for flow models, range of the fraction of noise',
     shown: RANGE_SHOWN,
   }),
   sampler: option(fields.oneOf(SAMPLERS).default('stratified'), {
@@ -47,13 +48,13 @@ export const TIMESTEPS = {
   tRange: option(fields.wordOr('auto', fields.range()).optional(), {
     group: 'Scoring',
     description:
-      'Range of timesteps to sample, as fractions of the noise schedule (of a flow, of the noise); auto takes the range with the most contrast for its noise, measured on a few images',
+      'Range of timesteps to sample, as fractions of the noise schedule (for flow models, range of the fraction of noise); auto takes the range where contrast divided by noise is largest, measured on a few images',
     shown: RANGE_SHOWN,
   }),
   tWeights: option(fields.oneOf(['none', 'sqrt', 'inverse']).default('none'), {
     group: 'Scoring',
     description:
-      'Weight samples by timestep: none, sqrt (1 / sqrt of the noise) or inverse (1 / noise), the noise measured on a few images',
+      'Weight samples by timestep: none, sqrt (1 / sqrt(noise)) or inverse (1 / noise), with the noise measured on a few images',
   }),
 };
 
@@ -105,7 +106,7 @@ export const MAPS = option(fields.flag().default(true), {
 
 export const CHECKSUM = option(fields.flag().default(false), {
   group: 'Run folder',
-  description: 'Notice changed images by their content, not only by size and time; reads all files',
+  description: 'Detect changed images by their content, not only by size and time; reads all files',
 });
 
 export const TUNE = option(fields.flag().default(false), {
@@ -119,12 +120,12 @@ export const FEATURES = {
   diftT: option(fields.whole(0, 100_000).optional(), {
     group: 'Mining',
     description: 'Timestep of the DIFT features',
-    shown: '161; of flows (Stable Diffusion 3) 260',
+    shown: '161; for flow models (Stable Diffusion 3) 260',
   }),
   upBlock: option(fields.whole(0, 255).optional(), {
     group: 'Mining',
     description: 'UNet up block, or block of a transformer, to take the features from',
-    shown: '1; of a transformer the block half-way',
+    shown: '1; for a transformer the block half-way',
   }),
   ensemble: option(fields.whole(1, 1024).default(8), {
     group: 'Mining',
@@ -155,7 +156,7 @@ export const MINING = optionsOf('mine', {
   restarts: RESTARTS,
   diverse: option(fields.flag().default(false), {
     group: 'Mining',
-    description: 'Add a ranking in which no element takes most of the places',
+    description: 'Add a ranking with fewer patches of the same element',
   }),
   recenter: option(fields.flag().default(false), {
     group: 'Mining',
@@ -177,12 +178,12 @@ export const MINING = optionsOf('mine', {
   evidenceImages: option(fields.whole(0, 10_000).default(50), {
     group: 'Mining',
     description:
-      'At most so many images per label (never more than a quarter) test the clusters instead of making them; 0 skips the test',
+      'Images per label that clusters are tested on, at most a quarter of the images; clusters are not learned from them; 0 skips the test',
   }),
   trends: option(fields.flag().default(false), {
     group: 'Mining',
     description:
-      'For labels that are numbers or decades: cluster the patches of all labels together and follow each element over the labels',
+      'For labels that are numbers or decades: cluster the patches of all labels together and count each element in every label',
   }),
   elements: option(fields.wordOr('auto', fields.whole(2, 10_000)).default('auto'), {
     group: 'Mining',

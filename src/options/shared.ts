@@ -33,12 +33,12 @@ export const TABLES = {
   }),
   bin: option(fields.bin().optional(), {
     group: 'What',
-    description: 'Numbers as labels become bins: START:STOP:STEP such as 1920:2000:10, or q4 for quartiles',
+    description: 'Bins that numeric labels are put into: START:STOP:STEP such as 1920:2000:10, or q4 for quartiles',
   }),
   map: option(fields.path().optional(), {
     group: 'What',
     description:
-      'File of new names of labels: YAML or JSON {old: new}, or a CSV of two columns; an empty name leaves a label out',
+      'File that renames labels: YAML or JSON {old: new}, or a CSV of two columns; an empty name leaves a label out',
   }),
   sample: option(fields.whole(1).optional(), {
     group: 'What',
@@ -46,7 +46,7 @@ export const TABLES = {
   }),
   sampleSeed: option(fields.whole(0).optional(), {
     group: 'What',
-    description: 'Seed of the choice of `sample`',
+    description: 'Seed of the random choice of `sample`',
     shown: '0',
   }),
   limit: option(fields.whole(1).optional(), {
@@ -56,7 +56,7 @@ export const TABLES = {
 };
 
 export const DATASET_DESCRIPTION =
-  'Folder with one folder of images per label, a table (.csv, .jsonl, .parquet) with the columns path (or image) and label, WebDataset .tar shards, Parquet with image bytes, or a pattern of such files';
+  'Folder with one folder of images per label, a table (.csv, .jsonl, .parquet) with the columns image (or path) and label, WebDataset .tar shards, Parquet with image bytes, or a pattern of such files';
 
 export const DATASET = {
   dataset: option(fields.path(), { group: 'What', description: DATASET_DESCRIPTION }),
@@ -67,7 +67,7 @@ export const DATASET = {
 export const HOLDOUT = option(fields.belowOne().optional(), {
   group: 'Images',
   description:
-    'Use only this fraction of the images, by a hash of their names: those that train keeps out with the same value; 0 uses all',
+    'Use only the images that train keeps out with the same fraction (by a hash of their names); 0 uses all images',
   shown: "the model's holdout for this dataset, else 0",
 });
 
@@ -99,7 +99,7 @@ export const MODEL = {
   }),
   prediction: option(fields.oneOf(['epsilon', 'v_prediction']).optional(), {
     group: 'What',
-    description: 'What a checkpoint of Stable Diffusion 2.x predicts, if it does not say so itself',
+    description: 'What a checkpoint of Stable Diffusion 2.x predicts, if the file does not say',
   }),
   tokenizer: option(fields.path().optional(), {
     group: 'What',
@@ -178,7 +178,7 @@ export const SPLIT = {
   shard: option(fields.part().optional(), {
     group: 'Run folder',
     description:
-      'Run only part i/n of the shards, such as 0/8 for the first of eight; auto (or auto/n) begins with the part of this task of a job array, then takes what is left',
+      'Run only part i/n of the shards, such as 0/8 for the first of eight; auto (or auto/n) in a job array begins with the part of its task, then takes what is left',
   }),
   workers: option(fields.whole(1, 256).optional(), {
     group: 'Device',
@@ -193,12 +193,12 @@ export const SPLIT = {
   queue: option(fields.queue().optional(), {
     group: 'Run folder',
     description:
-      'Hand the shards to the workers (diffmine worker) of this Redis or PostgreSQL server; without a URL: of DIFFMINE_QUEUE',
+      'Hand the shards to the workers (diffmine worker) of this Redis or PostgreSQL server; without a URL, the server in DIFFMINE_QUEUE',
   }),
 };
 
 /** Of the option shardSize. */
 export const shards = (items: string): About => ({
   group: 'Run folder',
-  description: `${items} per shard; finished shards survive an interruption`,
+  description: `${items} per shard, the unit in which work is divided and saved`,
 });

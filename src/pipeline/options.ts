@@ -1,4 +1,4 @@
-// What all sharded work may be asked for, and what it tells on the way.
+// Options and events of all sharded work.
 import type { z } from 'zod';
 import type { DEVICE, SPLIT } from '../options/shared.js';
 

@@ -1,4 +1,4 @@
-// What a worker on a queue is asked for, and what it tells.
+// Options and events of a worker on a queue.
 import type { z } from 'zod';
 import * as fields from '../../options/fields.js';
 import { option, optionsOf } from '../../options/option.js';

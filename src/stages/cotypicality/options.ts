@@ -1,4 +1,4 @@
-// What a search for consistent changes is asked for, what it tells on the way, and what it says at the end.
+// Options, events and summary of the search for consistent changes.
 import type { z } from 'zod';
 import * as fields from '../../options/fields.js';
 import { option, optionsOf } from '../../options/option.js';

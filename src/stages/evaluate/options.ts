@@ -1,4 +1,4 @@
-// What an evaluation is asked for, and what it says.
+// Options, events and summary of an evaluation.
 import type { z } from 'zod';
 import * as fields from '../../options/fields.js';
 import { option, optionsOf } from '../../options/option.js';
@@ -22,7 +22,7 @@ export const EVALUATE = optionsOf('evaluate', {
   boxes: option(fields.path(), {
     group: 'What',
     description:
-      "A CSV with the columns image, x, y and w, h in source pixels (label, kind, slot, city optional), NIH's BBox_List_2017.csv or a COCO .json",
+      "Boxes: a CSV with the columns image, x, y, w, h in pixels of the source image (label, kind, slot, city optional), NIH's BBox_List_2017.csv or a COCO .json",
   }),
   typicalColumn: option(fields.text().optional(), {
     group: 'What',

@@ -1,4 +1,4 @@
-// What a localization is asked for, what it tells on the way, and what it says.
+// Options, events and summary of a localization.
 import type { z } from 'zod';
 import * as fields from '../../options/fields.js';
 import { BOX_FORMATS } from '../../options/names.js';

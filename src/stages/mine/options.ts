@@ -1,4 +1,4 @@
-// Options, events and summary of mining.
+// Options, events and summary of mining. The options that run has as well are MINING in src/options/scoring.ts.
 import type { z } from 'zod';
 import * as fields from '../../options/fields.js';
 import { option, optionsOf } from '../../options/option.js';
@@ -15,7 +15,7 @@ export const MINE = optionsOf('mine', {
   patch: option(fields.whole(1, 16384).optional(), {
     group: 'Mining',
     description:
-      'Side of a patch in the resized image, px; another one than the scan had is ranked from its typicality maps',
+      "Side of a patch in the resized image, px; another side than the scan's is ranked from its typicality maps",
     shown: "the run's",
   }),
   model: option(fields.path().optional(), {

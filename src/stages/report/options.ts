@@ -1,4 +1,4 @@
-// What a report is asked for.
+// Options of a report.
 import type { z } from 'zod';
 import * as fields from '../../options/fields.js';
 import { option, optionsOf } from '../../options/option.js';
@@ -12,11 +12,11 @@ export const REPORT = optionsOf('report', {
   }),
   mapPatches: option(fields.whole(0, 65_000).default(20_000), {
     group: 'Output',
-    description: 'Patches on the map, at most; 0 leaves it out',
+    description: 'Maximum patches on the map page; 0 leaves the page out',
   }),
   imagePages: option(fields.whole(0, 100_000).default(100), {
     group: 'Output',
-    description: 'With a scan of `allLabels`: images per label that are shown with the map of every label',
+    description: 'After a scan with `allLabels`: images per label to show with their typicality map under every label',
   }),
   title: option(fields.text().optional(), {
     group: 'Output',

@@ -1,4 +1,4 @@
-// What images of a model are asked for.
+// Options of sampling.
 import type { z } from 'zod';
 import * as fields from '../../options/fields.js';
 import { option, optionsOf } from '../../options/option.js';
@@ -29,7 +29,7 @@ export const SAMPLE = optionsOf('sample', {
   }),
   inferenceSteps: option(fields.whole(1, 100_000).default(50), {
     group: 'Sampling',
-    description: 'Sampling steps: DDIM, of flows Euler',
+    description: 'Sampling steps (DDIM; for flow models Euler)',
   }),
   guidanceScale: option(fields.atLeastZero().optional(), {
     group: 'Sampling',

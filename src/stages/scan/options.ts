@@ -1,4 +1,4 @@
-// What a scan is asked for, what it tells on the way, and what it says at the end.
+// Options, events and summary of a scan. The options that other stages have as well are in src/options/scoring.ts and shared.ts.
 import type { z } from 'zod';
 import type { Dtype } from '../../engine/types.js';
 import * as fields from '../../options/fields.js';

@@ -1,12 +1,14 @@
-// --race, --race-risk and --top, as what a run is raced with.
+// Resolves --race, --race-risk and --top to the settings of a race.
 import type { ImageList } from '../../data/index.js';
+import { defaultsOf } from '../../options/option.js';
+import { MINING } from '../../options/scoring.js';
 import { check } from '../../pipeline/resolve.js';
 import type { RaceOptions } from '../../runs/manifest.js';
 import { count } from '../../web/html.js';
 import type { ScanOptions } from './options.js';
 
-/** As in mining. */
-const TOP = 1000;
+const TOP = defaultsOf(MINING).top;
+/** As shown in src/options/scoring.ts. */
 const RISK = 0.01;
 /** Samples of the first round: fewer say too little about an image, and about their own spread. */
 const FIRST = 4;

@@ -1,4 +1,4 @@
-// What a training is asked for, what it settles on, and what it says on the way.
+// Options, settings and events of a training.
 import type { Learned } from '../../models/training.js';
 import type { z } from 'zod';
 import { SOURCE_KEYS, type DatasetSource } from '../../data/options.js';
@@ -12,7 +12,11 @@ import { SIZE_NAMES } from './sizes.js';
 
 /** What a training begins with, a resumed one knows. */
 const SUBJECT = {
-  from: option(fields.path().optional(), { group: 'What', description: 'Fine-tune the UNet of this model folder' }),
+  from: option(fields.path().optional(), {
+    group: 'What',
+    description:
+      'Fine-tune the UNet of this model: a folder, or owner/name[@revision][:variant] of the Hugging Face hub',
+  }),
   new: option(fields.oneOf(SIZE_NAMES).optional(), {
     group: 'What',
     description: 'Train a model of this size from scratch',
@@ -55,7 +59,7 @@ const IMAGES = {
   holdout: option(fields.belowOne().optional(), {
     group: 'Images',
     description:
-      'Fraction of the images to keep out of the training, by a hash of their names, for validation; run and scan then use these',
+      'Fraction of the images to keep out of the training (by a hash of their names); run and scan then mine these',
     shown: '0.05, for validation only',
   }),
 };

@@ -1,4 +1,4 @@
-// What a translation is asked for, what decides its images, and what it says at the end.
+// Options, settings and summary of a translation.
 import type { z } from 'zod';
 import * as fields from '../../options/fields.js';
 import { PRESET_NAMES } from '../../options/names.js';
@@ -42,7 +42,7 @@ export const TRANSLATE = optionsOf('translate', {
   guidanceRange: option(fields.range().optional(), {
     group: 'Sampling',
     description: 'Range of timesteps with guidance, as fractions of the noise schedule',
-    shown: `${GUIDANCE_RANGE.latent.join(',')}; of pixel models ${GUIDANCE_RANGE.pixel.join(',')}`,
+    shown: `${GUIDANCE_RANGE.latent.join(',')}; for pixel models ${GUIDANCE_RANGE.pixel.join(',')}`,
   }),
   negative: option(fields.oneOf(['source', 'null']).default('source'), {
     group: 'Sampling',

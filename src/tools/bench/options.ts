@@ -1,4 +1,4 @@
-// Which forward passes are measured, and how often.
+// Options of a benchmark.
 import type { Dtype } from '../../engine/types.js';
 import * as fields from '../../options/fields.js';
 import { DTYPES } from '../../options/names.js';

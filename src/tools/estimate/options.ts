@@ -1,4 +1,4 @@
-// What an estimate is asked for: the options of run, those that do not matter included, and what it is estimated with.
+// Options of an estimate: all of run, also those that do not matter for it, and its own.
 import type { z } from 'zod';
 import * as fields from '../../options/fields.js';
 import { option, optionsOf } from '../../options/option.js';

@@ -1,4 +1,4 @@
-// What an export is asked for.
+// Options of an export.
 import type { z } from 'zod';
 import * as fields from '../../options/fields.js';
 import { option, optionsOf } from '../../options/option.js';
@@ -48,16 +48,16 @@ export const EXPORT = optionsOf('export', {
     group: 'Output',
     description:
       'Format to write: a table (json, csv, parquet), annotations (coco, cvat; as folders datumaro, fiftyone, yolo), or a folder of heat maps (png)',
-    shown: 'csv; with --json, json; of maps, coco',
+    shown: 'csv; with --json, json; for maps, coco',
   }),
   out: option(fields.path().optional(), {
     group: 'Output',
-    description: 'File to write; of datumaro, fiftyone, yolo and png a folder, new or empty',
+    description: 'File to write; for datumaro, fiftyone, yolo and png a folder, new or empty',
     shown: 'stdout',
   }),
   threshold: option(fields.aboveZero().optional(), {
     group: 'Output',
-    description: 'Of maps as masks: typicality from which on pixels are inside',
+    description: 'For maps as masks: minimum typicality of the pixels inside',
     shown: "half of the label's color scale in the report",
   }),
   dataset: MOVED_DATASET,

@@ -1,4 +1,4 @@
-// How what is inspected is read.
+// Options of inspect.
 import type { z } from 'zod';
 import * as fields from '../../options/fields.js';
 import { option, optionsOf } from '../../options/option.js';

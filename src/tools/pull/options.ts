@@ -1,4 +1,4 @@
-// What is fetched from the Hugging Face hub.
+// Options of pull.
 import type { z } from 'zod';
 import * as fields from '../../options/fields.js';
 import { option, optionsOf } from '../../options/option.js';

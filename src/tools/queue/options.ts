@@ -1,4 +1,4 @@
-// What the commands on a run in a queue are asked for.
+// Options of status, retry and cancel.
 import type { z } from 'zod';
 import * as fields from '../../options/fields.js';
 import { option, optionsOf } from '../../options/option.js';

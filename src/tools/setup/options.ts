@@ -1,4 +1,4 @@
-// What setting up is asked for.
+// Options of setup.
 import * as fields from '../../options/fields.js';
 import { option, optionsOf } from '../../options/option.js';
 

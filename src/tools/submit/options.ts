@@ -1,4 +1,4 @@
-// What a submission to a scheduler is asked for.
+// Options of submit.
 import * as fields from '../../options/fields.js';
 import { option, optionsOf } from '../../options/option.js';
 import type { z } from 'zod';

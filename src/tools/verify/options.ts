@@ -1,4 +1,4 @@
-// What the check of reference values is asked for.
+// Options of verify.
 import type { z } from 'zod';
 import * as fields from '../../options/fields.js';
 import { DTYPES } from '../../options/names.js';
