@@ -1,4 +1,4 @@
-// The floors of src/ (CONTRIBUTING.md), from the top: cli, tools, stages, pipeline, models, runs, data, engine.
+// The floors of src/ (docs/contributing/architecture.md), from the top: cli, tools, stages, pipeline, models, runs, data, engine.
 // options, web, metrics and util are ground: every floor may import them. Type imports count.
 const floors = ['cli', 'tools', 'stages', 'pipeline', 'models', 'runs', 'data', 'engine'];
 const folder = (...names) => `^src/(${names.join('|')})/`;
