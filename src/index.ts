@@ -44,6 +44,7 @@ export {
 // the stages
 export { pullModel, type HubModelFiles, type PullOptions, type PullSummary } from './tools/pull/pull.js';
 export { estimate, type Estimate, type EstimateOptions } from './tools/estimate/estimate.js';
+export { estimateTraining, type EstimateTrainOptions, type TrainingEstimate } from './tools/estimate/train.js';
 export { scan } from './stages/scan/scan.js';
 export type { Hooks, Progress } from './util/hooks.js';
 export type { PipelineEvent, SplitOptions } from './pipeline/options.js';

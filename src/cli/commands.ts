@@ -36,6 +36,12 @@ export const COMMANDS: readonly Entry[] = [
     load: async () => (await import('./commands/estimate.js')).estimateCommand,
   },
   {
+    name: 'estimate-train',
+    describe: 'Estimate memory, time and price of a training',
+    places: ['dataset'],
+    load: async () => (await import('./commands/estimate-train.js')).estimateTrainCommand,
+  },
+  {
     name: 'train',
     describe: 'Fine-tune a model on labeled images, or train a small one from scratch',
     places: ['dataset'],

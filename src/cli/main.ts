@@ -13,10 +13,11 @@ const yargs = createRequire(import.meta.url)('yargs') as typeof import('yargs').
 
 /**
  * Runs one command line.
- * @param argv the arguments after `node diffmine.js`
+ * @param words the arguments after `node diffmine.js`
  * @returns the exit code, which is also set as process.exitCode
  */
-export async function main(argv: string[]): Promise<number> {
+export async function main(words: string[]): Promise<number> {
+  const argv = joined(words);
   const end = argv.indexOf('--');
   const flags = end < 0 ? argv : argv.slice(0, end);
   const has = (...names: string[]): boolean => names.some((name) => flags.includes(name));
@@ -32,6 +33,12 @@ export async function main(argv: string[]): Promise<number> {
   }
   process.exitCode = exitCode;
   return exitCode;
+}
+
+/** `estimate train` is a command of its own; a dataset of that name is given as ./train. */
+function joined([first, second, ...rest]: string[]): string[] {
+  const words = [first, second].filter((word) => word !== undefined);
+  return first === 'estimate' && second === 'train' ? ['estimate-train', ...rest] : [...words, ...rest];
 }
 
 async function parse(argv: string[], flags: string[], output: Output): Promise<number> {

@@ -6,7 +6,8 @@ import { COMMON, flagsOf, readValues } from '../../src/cli/options.js';
 /** Every command with its options. The command line loads only the one it runs, by a promise: tests are listed before those are kept. */
 export const COMMANDS: Command[] = LISTED.map(({ load: _load, ...listed }) => {
   const module = jest.requireActual<Record<string, Definition>>(`../../src/cli/commands/${listed.name}.js`);
-  return { ...listed, ...(module[`${listed.name}Command`] as Definition) };
+  const name = listed.name.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+  return { ...listed, ...(module[`${name}Command`] as Definition) };
 });
 
 /** A command line as a shell splits it; a comment at its end is left out. */
@@ -15,7 +16,9 @@ export function words(line: string): string[] {
 }
 
 /** Checks the words after `diffmine` as the command line would: the command, its options and their values. @throws if it would refuse them */
-export function checkCommand([name, ...all]: readonly string[]): void {
+export function checkCommand([first, ...others]: readonly string[]): void {
+  const two = first === 'estimate' && others[0] === 'train';
+  const [name, all] = two ? ['estimate-train', others.slice(1)] : [first, others];
   const command = COMMANDS.find((one) => one.name === name);
   if (!command) throw new Error(`There is no command ${name}.`);
   const end = command.line ? all.indexOf('--') : -1;

@@ -2,18 +2,10 @@
 import type { Estimate } from '../../tools/estimate/estimate.js';
 import { ESTIMATE } from '../../tools/estimate/options.js';
 import { command } from '../command.js';
-import { duration } from '../output.js';
 import { byteSize } from '../../util/bytes.js';
 import { count, whole } from '../../web/html.js';
+import { line, operationCount, priceLine, timeText } from '../estimates.js';
 import { onScan } from '../stages.js';
-
-/** 803291234304 -> '803 GFLOP' */
-function operationCount(operations: number): string {
-  const [size, unit] = operations >= 1e12 ? [operations / 1e12, 'TFLOP'] : [operations / 1e9, 'GFLOP'];
-  return `${Number(size.toPrecision(3))} ${unit}`;
-}
-
-const line = (name: string, text: string): string => `${`${name}:`.padEnd(12)} ${text}`;
 
 function memoryLine({ memory, batch, dtype, device }: Estimate): string {
   const { total, weights, activations, available } = memory;
@@ -24,22 +16,8 @@ function memoryLine({ memory, batch, dtype, device }: Estimate): string {
   );
 }
 
-function timeLine(found: Estimate): string {
-  const { hours, hoursAtMost, rate, rateFrom, computedFrom, device, dtype } = found;
-  if (hours === undefined || rate === undefined)
-    return line('time', 'unknown without a rate: give --rate, or with --like a --device');
-  const perSecond = `${rate.toPrecision(3)} UNet calls per second`;
-  const where = device === null ? '' : ` on ${device} in ${dtype}`;
-  return hoursAtMost === undefined
-    ? line('time', `about ${duration(3600 * hours)}${where} at ${perSecond} (${rateFrom})`)
-    : line(
-        'time',
-        `about ${duration(3600 * hours)} to ${duration(3600 * hoursAtMost)}${where} at up to ${perSecond} (computed from ${computedFrom})`,
-      );
-}
-
 function estimateText(found: Estimate): string {
-  const { memory, disk, price, priceAtMost } = found;
+  const { memory, disk } = found;
   const lines = [
     line('model', found.model),
     line(
@@ -76,15 +54,9 @@ function estimateText(found: Estimate): string {
     );
   lines.push(
     line('disk', `${byteSize(disk.total)} (computed: tables ${byteSize(disk.tables)}, maps ${byteSize(disk.maps)})`),
-    timeLine(found),
+    line('time', timeText(found, 'UNet calls', 'give --rate, or with --like a --device')),
+    ...priceLine(found),
   );
-  if (price !== undefined)
-    lines.push(
-      line(
-        'price',
-        priceAtMost === undefined ? price.toFixed(2) : `${price.toFixed(2)} to ${priceAtMost.toFixed(2)} (computed)`,
-      ),
-    );
   if (memory.fits === false)
     lines.push('This does not fit into memory: use a smaller --batch or --size, or fewer --workers.');
   return [...lines, ...found.notes].join('\n');

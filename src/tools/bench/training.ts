@@ -19,7 +19,7 @@ const WARM_UP = 2;
 /** A time is that of steps for half a second together, but of no more than this many. */
 const TIMED = { seconds: 0.5, steps: 50 } as const;
 /** Of Stable Diffusion 1.x, for a new model of latents. */
-const LATENT = { textWidth: 768, latentChannels: 4, factor: 8 } as const;
+export const LATENT = { textWidth: 768, latentChannels: 4, factor: 8 } as const;
 
 export interface TrainingTask {
   /** a size of src/stages/train/sizes.ts, 'synthetic:sd15', or a model folder */

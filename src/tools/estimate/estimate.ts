@@ -16,6 +16,7 @@ import { operations } from '../bench/operations.js';
 import type { Hooks } from '../../util/hooks.js';
 import { expectedFraction } from './racing.js';
 import { memoryOf, subjectOf, type Asked, type Subject } from './subject.js';
+import { timeAt, type Time } from './time.js';
 
 /** Parquet bytes of a candidate patch and of an image under a condition, measured on real runs with paths of some 20 characters. */
 const PATCH_BYTES = 30;
@@ -27,7 +28,8 @@ const CONTEXT_BYTES = 1e9;
 
 export type { EstimateOptions } from './options.js';
 
-export interface Estimate {
+/** `rate`: UNet calls per second of all workers. `hours`: of pilot and scan; of a race as expected */
+export interface Estimate extends Time {
   /** the model's path, or the architecture */
   model: string;
   images: number;
@@ -64,18 +66,6 @@ export interface Estimate {
   };
   /** bytes of the finished scan, computed */
   disk: { tables: number; maps: number; total: number };
-  /** UNet calls a second of all workers; undefined if neither given, measured nor computed. Of a computed one, the highest */
-  rate?: number;
-  rateFrom?: 'given' | 'measured' | 'computed';
-  /** of pilot and scan at that rate; of a race as expected */
-  hours?: number;
-  /** of a computed rate: at the lowest */
-  hoursAtMost?: number;
-  /** what a computed rate follows from */
-  computedFrom?: string;
-  /** of the hours, with --per-hour */
-  price?: number;
-  priceAtMost?: number;
   notes: string[];
 }
 
@@ -142,8 +132,6 @@ export async function estimate(asked: EstimateOptions, hooks: Hooks<ScanEvent> =
   };
 }
 
-type Time = Pick<Estimate, 'rate' | 'rateFrom' | 'hours' | 'hoursAtMost' | 'computedFrom' | 'price' | 'priceAtMost'>;
-
 async function time(
   { rate, calibrate: measured = true, perHour, ...options }: Asked,
   { scan, shape, speed, speedFrom }: Subject,
@@ -151,28 +139,25 @@ async function time(
   perCall: number,
   hooks: Hooks<ScanEvent>,
 ): Promise<Time> {
-  const hoursAt = (rate: number): number => unetCalls / rate / 3600;
-  const priceOf = (hours: number): number | undefined => (perHour === undefined ? undefined : hours * perHour);
-  const at = (rate: number, rateFrom: NonNullable<Estimate['rateFrom']>): Time => {
-    const price = priceOf(hoursAt(rate));
-    return { rate, rateFrom, hours: hoursAt(rate), ...(price === undefined ? {} : { price }) };
-  };
-  if (rate !== undefined) return at(rate, 'given');
+  if (rate !== undefined) return timeAt(unetCalls, { rate, rateFrom: 'given' }, perHour);
   if (scan && measured) {
     // CPU processes share the cores that one was timed on; every further GPU adds its own
     const gpus = scan.devices[0].id === 'cpu' ? 1 : new Set(scan.devices.map(({ id }) => id)).size;
-    return at(gpus * (await calibrate(scan, shape, options, hooks)), 'measured');
+    const each = await calibrate(scan, shape, options, hooks);
+    return timeAt(unetCalls, { rate: gpus * each, rateFrom: 'measured' }, perHour);
   }
   if (!speed) return {};
   const [low, high] = speed;
-  const hoursAtMost = hoursAt(low / perCall);
-  const priceAtMost = priceOf(hoursAtMost);
-  return {
-    ...at(high / perCall, 'computed'),
-    hoursAtMost,
-    ...(speedFrom === undefined ? {} : { computedFrom: speedFrom }),
-    ...(priceAtMost === undefined ? {} : { priceAtMost }),
-  };
+  return timeAt(
+    unetCalls,
+    {
+      rate: high / perCall,
+      rateAtLeast: low / perCall,
+      rateFrom: 'computed',
+      ...(speedFrom === undefined ? {} : { computedFrom: speedFrom }),
+    },
+    perHour,
+  );
 }
 
 /** Images of each label, as a race counts them. */

@@ -6,6 +6,7 @@ import { MINING } from '../../options/scoring.js';
 import { DEVICE } from '../../options/shared.js';
 import { REPORT } from '../../stages/report/options.js';
 import { SCAN } from '../../stages/scan/options.js';
+import { TRAIN } from '../../stages/train/options.js';
 import { ARCHITECTURES } from './architectures.js';
 import { CARD_NAMES } from './machines.js';
 
@@ -48,3 +49,32 @@ export const ESTIMATE = optionsOf('estimate', {
 });
 
 export interface EstimateOptions extends z.input<typeof ESTIMATE> {}
+
+export const ESTIMATE_TRAIN = optionsOf('estimate-train', {
+  ...TRAIN.partial({ out: true }).shape,
+  like: option(fields.oneOf(ARCHITECTURES).optional(), {
+    group: 'What',
+    description: 'Estimate for this architecture instead of `from` or `new`: needs neither weights nor a GPU',
+  }),
+  images: option(fields.whole(1).optional(), {
+    group: 'What',
+    description: 'Number of images to train on, instead of `dataset`',
+  }),
+  device: ESTIMATE.shape.device,
+  rate: option(fields.aboveZero().optional(), {
+    group: 'Training',
+    description: 'Training steps per second, from an earlier training',
+    shown: 'measured',
+  }),
+  perHour: option(fields.aboveZero().optional(), {
+    group: 'Training',
+    description: 'Price of an hour on the device; adds the cost of the training',
+  }),
+  calibrate: option(fields.flag().default(true), {
+    group: 'Training',
+    description: 'Without a `rate`: measure the rate with a few training steps',
+    negated: 'Do not measure the rate with training steps; omits the hours',
+  }),
+});
+
+export interface EstimateTrainOptions extends z.input<typeof ESTIMATE_TRAIN> {}

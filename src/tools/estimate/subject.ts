@@ -1,15 +1,10 @@
 // What is estimated: a scan of a model and dataset that are at hand, or of a known architecture.
 import type { ImageList } from '../../data/index.js';
-import { usableCores } from '../../engine/cores.js';
-import { addonPath } from '../../engine/locate.js';
 import type { Dtype, ModelSource } from '../../engine/types.js';
-import { DTYPES } from '../../options/names.js';
 import { partOf, resolved, type Given } from '../../options/check.js';
 import { autoBatch, encodeBytes, largestShape, rowBytes, unetShape, type Shape } from '../../pipeline/batch.js';
 import { enginesTogether } from '../../pipeline/devices.js';
 import { check, imagesOf, presetOptions } from '../../pipeline/resolve.js';
-import { findDevice } from '../../runs/device.js';
-import { chooseDtype } from '../../runs/dtype.js';
 import type { RaceOptions } from '../../runs/manifest.js';
 import { VERSION } from '../../runs/version.js';
 import { planContrasts, type ContrastPlan } from '../../stages/scan/contrasts.js';
@@ -24,7 +19,8 @@ import { planModel } from '../pull/pull.js';
 import { DiffmineError } from '../../util/errors.js';
 import type { Hooks } from '../../util/hooks.js';
 import { architecture, type Architecture } from './architectures.js';
-import { CARDS, speedOf, speedOfCpu, type CardName } from './machines.js';
+import { isCard, machineOf, type Machine } from './machine.js';
+import { CARDS } from './machines.js';
 import type { ESTIMATE } from './options.js';
 
 export type Asked = Given<typeof ESTIMATE>;
@@ -33,7 +29,7 @@ const LABELS = 10;
 
 type Counts = Pick<ImageList, 'length' | 'countByLabel'>;
 
-export interface Subject {
+export interface Subject extends Machine {
   title: string;
   images: Counts;
   labels: number;
@@ -48,24 +44,13 @@ export interface Subject {
   parameters: number;
   fold: number;
   shape: Shape;
-  /** null: none was named, and none is needed */
-  device: string | null;
-  dtype: Dtype;
   batch: number;
   /** engines that share the memory of a device */
   engines: number;
-  /** bytes of the device's memory; null where it is not known */
-  available: number | null;
-  /** operations per second, from and to, of a machine that is not measured but computed; undefined where it is measured, or unknown */
-  speed?: readonly [number, number];
-  /** what `speed` is computed from */
-  speedFrom?: string;
   notes: string[];
   /** of a scan at hand */
   scan?: Resolved;
 }
-
-export const isCard = (name: string | undefined): name is CardName => name !== undefined && Object.hasOwn(CARDS, name);
 
 export async function subjectOf(asked: Asked, hooks: Hooks<ScanEvent>): Promise<Subject> {
   return asked.like === undefined ? atHand(asked, hooks) : known(asked, architecture(asked.like), hooks);
@@ -193,37 +178,6 @@ function halfNote({ device, dtype = 'auto' }: Asked): string | undefined {
   if (!isCard(device) || dtype !== 'auto') return undefined;
   const { half, fp32 } = CARDS[device].peak;
   return `\`dtype\` auto is fp32 on a GPU, because the ranking in fp16 is not measured there yet. By the card's peaks fp16 would be ${Math.round(half / fp32)} times faster.`;
-}
-
-/** A machine that need not be at hand. */
-function machineOf(
-  { device = 'auto', threads }: Asked,
-  asked: (typeof DTYPES)[number] | 'auto',
-): Pick<Subject, 'device' | 'dtype' | 'available' | 'speed' | 'speedFrom'> {
-  if (isCard(device)) {
-    const card = CARDS[device];
-    // as chooseDtype on a GPU
-    const dtype = asked === 'auto' ? 'fp32' : asked;
-    check(dtype !== 'bf16' || card.bf16, `${card.title} does not multiply in bf16.`, 'Give `dtype` fp16.');
-    return {
-      device,
-      dtype,
-      available: card.memory,
-      speed: speedOf(card, dtype),
-      speedFrom: `30 to 50 % of the ${dtype} peak of an ${card.title}; not measured`,
-    };
-  }
-  if (device !== 'cpu') return { device: null, dtype: asked === 'auto' ? 'fp32' : asked, available: null };
-  const cpu = addonPath() === undefined ? undefined : findDevice('cpu');
-  const dtype = cpu ? chooseDtype(asked, cpu) : asked === 'auto' ? 'fp32' : asked;
-  const cores = threads ?? usableCores();
-  return {
-    device,
-    dtype,
-    available: cpu?.memoryFree ?? null,
-    speed: speedOfCpu(cores, dtype),
-    speedFrom: `${cores} cores, from the rate of Stable Diffusion 1.5 on an Intel Xeon with AMX`,
-  };
 }
 
 /** Bytes of weights and activations, with a batch. */

@@ -1,0 +1,236 @@
+// Predicts the cost of a training: steps, memory, and hours if a rate is known, can be measured, or can be computed.
+import { findDevice } from '../../runs/device.js';
+import { openModel, variantOf } from '../../models/index.js';
+import { unetOf } from '../../models/denoiser.js';
+import type { Dtype, UNetConfig } from '../../engine/types.js';
+import { given, type Given } from '../../options/check.js';
+import { check, imagesOf } from '../../pipeline/resolve.js';
+import { unetShape } from '../../pipeline/batch.js';
+import { sourceOf } from '../../data/options.js';
+import { SIZES, unetOfSize, type Size } from '../../stages/train/sizes.js';
+import type { Hooks } from '../../util/hooks.js';
+import { operations } from '../bench/operations.js';
+import { parameterCount } from '../bench/parameters.js';
+import { LATENT, timeTrainingApart } from '../bench/training.js';
+import { architecture } from './architectures.js';
+import { machineOf, type Machine } from './machine.js';
+import { ESTIMATE_TRAIN, type EstimateTrainOptions } from './options.js';
+import { timeAt, type Time } from './time.js';
+import { activationBytes, stateBytes } from './training-memory.js';
+
+export type { EstimateTrainOptions } from './options.js';
+
+/** Training reaches this fraction of the rate of a scan's UNet calls: its optimizer and its backward pass move more bytes. An assumption. */
+const OF_A_SCAN = 0.5;
+
+export interface TrainingEstimate extends Time {
+  /** the model's path, the size, or the architecture */
+  model: string;
+  /** to train on; null: not known */
+  images: number | null;
+  steps: number;
+  trainBatch: number;
+  /** side of the crops, px */
+  size: number;
+  parameters: number;
+  /** of one training step, computed from the model's layers */
+  operations: number;
+  /** null: none was named */
+  device: string | null;
+  dtype: Dtype;
+  /** bytes, computed. `available`, `fits`: null where no device was named */
+  memory: { state: number; activations: number; total: number; available: number | null; fits: boolean | null };
+  notes: string[];
+}
+
+type Asked = Given<typeof ESTIMATE_TRAIN>;
+
+/** What is trained, with the defaults of `train` for it. */
+interface Subject {
+  title: string;
+  unet: UNetConfig;
+  /** px */
+  side: number;
+  vaeFactor: number;
+  fold: number;
+  steps: number;
+  batch: number;
+  average: boolean;
+  note?: string;
+  /** what `timeTrainingApart` takes; undefined: it cannot be timed here */
+  timed?: string;
+}
+
+/**
+ * Estimates a training. Looks at the dataset and at the model's configuration; loads the model only to measure the rate.
+ *
+ * @throws INVALID_ARGUMENT; what openModel and the reading of the dataset throw
+ */
+export async function estimateTraining(asked: EstimateTrainOptions, hooks: Hooks = {}): Promise<TrainingEstimate> {
+  const options = given(ESTIMATE_TRAIN, asked);
+  const subject = await subjectOf(options);
+  const { gradientAccumulationSteps: accumulated = 1, gradientCheckpointing = false, loraRank = 0 } = options;
+  const { trainBatch = subject.batch, size = subject.side, holdout = 0.05 } = options;
+  check(
+    trainBatch % accumulated === 0,
+    `A batch of ${trainBatch} images cannot be split into ${accumulated} equal passes.`,
+    'Use a `gradientAccumulationSteps` that divides the batch.',
+  );
+  const images = await imageCount(options);
+  const steps = stepsOf(options, subject, images === null ? null : Math.ceil(images * (1 - holdout)), trainBatch);
+  const { rows, columns } = unetShape(size, size, subject.vaeFactor, subject.fold);
+  // forward; of the backward pass the part to the weights, which LoRA spares, and the part to the input; forward again
+  const passes = 1 + (loraRank > 0 ? 0 : 1) + 1 + (gradientCheckpointing ? 1 : 0);
+  const perStep = passes * trainBatch * operations({ unet: { config: subject.unet, files: [] } }, rows, columns);
+  const machine = machineOfTraining(options);
+  const parameters = parameterCount(subject.unet);
+  const ema = options.ema === undefined ? subject.average : options.ema > 0;
+  const state = stateBytes(parameters, { lora: loraRank > 0, average: ema });
+  const activations = activationBytes(subject.unet, rows, columns, trainBatch / accumulated, machine.dtype);
+  const total = state + activations;
+  const notes = [
+    subject.note,
+    gradientCheckpointing
+      ? 'With `gradientCheckpointing` activations take less than this; how much was not computed.'
+      : undefined,
+    loraRank > 0 ? 'LoRA: gradients and moments of the updates are left out; they are small.' : undefined,
+  ].filter((note) => note !== undefined);
+  return {
+    model: subject.title,
+    images,
+    steps,
+    trainBatch,
+    size,
+    parameters,
+    operations: perStep,
+    device: machine.device,
+    dtype: machine.dtype,
+    memory: {
+      state,
+      activations,
+      total,
+      available: machine.available,
+      fits: machine.available === null ? null : total <= machine.available,
+    },
+    ...(await rateOf(options, subject, machine, { steps, perStep, trainBatch, accumulated, rows }, hooks)),
+    notes,
+  };
+}
+
+async function subjectOf({ like, from, new: size, fold, variant }: Asked): Promise<Subject> {
+  check(
+    [like, from, size].filter((one) => one !== undefined).length === 1,
+    'What is trained is not known.',
+    'Give one of `from`, `new` and `like`.',
+  );
+  if (size !== undefined) {
+    const { kind, side, steps, batch, fold: usual }: Size = SIZES[size];
+    const latent = kind === 'latent';
+    const folded = latent ? 1 : (fold ?? usual);
+    return {
+      title: `the size ${size}`,
+      unet: unetOfSize(size, latent ? LATENT : { classes: 3, fold: folded }),
+      side,
+      vaeFactor: latent ? LATENT.factor : 1,
+      fold: folded,
+      steps,
+      batch,
+      average: true,
+      timed: size,
+    };
+  }
+  const tuned = { steps: 5000, batch: 8, average: false };
+  if (like !== undefined) {
+    const { title, source, sampleSize, vaeFactor, fold, note } = architecture(like);
+    const unet = unetOf(source, 'An estimate of a training').config;
+    return { title, unet, side: sampleSize, vaeFactor, fold, ...tuned, ...(note === undefined ? {} : { note }) };
+  }
+  const model = await openModel(from ?? '', variantOf({ variant }));
+  return {
+    title: model.path,
+    unet: unetOf(model.source, 'An estimate of a training').config,
+    side: model.sampleSize,
+    vaeFactor: model.vaeFactor,
+    fold: model.fold,
+    ...tuned,
+    timed: model.path,
+  };
+}
+
+async function imageCount(asked: Asked): Promise<number | null> {
+  const { dataset, images } = asked;
+  check(
+    dataset === undefined || images === undefined,
+    '`images` and `dataset` contradict each other.',
+    'Give one of them.',
+  );
+  return dataset === undefined ? (images ?? null) : (await imagesOf({ dataset, ...sourceOf(asked) })).images.length;
+}
+
+function stepsOf({ steps, epochs }: Asked, subject: Subject, images: number | null, batch: number): number {
+  check(
+    steps === undefined || epochs === undefined,
+    '`steps` and `epochs` both set the length of the training.',
+    'Give one of them.',
+  );
+  if (epochs === undefined) return steps ?? subject.steps;
+  check(images !== null, '`epochs` needs the number of images.', 'Give `images`, or a dataset.');
+  return Math.max(1, Math.ceil((epochs * (images ?? 0)) / batch));
+}
+
+/** As `train` chooses: fp32 where no dtype is asked for; this machine's device, unless a GPU is named or an architecture is estimated. */
+function machineOfTraining(asked: Asked): Machine {
+  const dtype = asked.dtype === undefined || asked.dtype === 'auto' ? 'fp32' : asked.dtype;
+  const machine = machineOf(asked, dtype);
+  if (asked.like !== undefined || machine.device !== null) return machine;
+  const { id, memoryFree } = findDevice(asked.device ?? 'auto');
+  return { device: id, dtype, available: memoryFree };
+}
+
+async function rateOf(
+  options: Asked,
+  { timed }: Subject,
+  { device, dtype, speed, speedFrom }: Machine,
+  {
+    steps,
+    perStep,
+    trainBatch,
+    accumulated,
+    rows,
+  }: Record<'steps' | 'perStep' | 'trainBatch' | 'accumulated' | 'rows', number>,
+  { signal, onLog }: Hooks,
+): Promise<Time> {
+  const { rate, calibrate = true, perHour, gradientCheckpointing: checkpointing, threads, variant } = options;
+  if (rate !== undefined) return timeAt(steps, { rate, rateFrom: 'given' }, perHour);
+  if (timed !== undefined && calibrate && !speed && device !== null) {
+    const task = {
+      what: timed,
+      variant,
+      device,
+      dtype,
+      batch: trainBatch / accumulated,
+      checkpointing,
+      threads,
+      repeats: 1,
+    };
+    const { measured, skipped, input } = await timeTrainingApart(task, signal);
+    if (!measured) onLog?.(`The rate was not measured: ${skipped ?? ''}.`);
+    else {
+      // timed at the size's own side, or a model's at a small one
+      const scale = (input[1] / rows) ** 2;
+      return timeAt(steps, { rate: (measured.stepsPerSecond * scale) / accumulated, rateFrom: 'measured' }, perHour);
+    }
+  }
+  if (!speed) return {};
+  const [low, high] = speed;
+  return timeAt(
+    steps,
+    {
+      rate: (OF_A_SCAN * high) / perStep,
+      rateAtLeast: (OF_A_SCAN * low) / perStep,
+      rateFrom: 'computed',
+      ...(speedFrom === undefined ? {} : { computedFrom: `half the rate of a scan: ${speedFrom}` }),
+    },
+    perHour,
+  );
+}

@@ -1,0 +1,81 @@
+// The estimate of a training: counts against what a training does, and what is refused.
+import { join } from 'node:path';
+import { unetOfSize } from '../../src/stages/train/sizes.js';
+import { operations } from '../../src/tools/bench/operations.js';
+import { parameterCount } from '../../src/tools/bench/parameters.js';
+import { estimateTraining } from '../../src/tools/estimate/train.js';
+import { activationBytes } from '../../src/tools/estimate/training-memory.js';
+import { GOLDEN } from '../helpers/folders.js';
+
+const unet = unetOfSize('tiny', { classes: 3 });
+
+test('without weights or a GPU: steps, operations, memory, hours and price', async () => {
+  const found = await estimateTraining({
+    like: 'sd15',
+    images: 1000,
+    epochs: 4,
+    trainBatch: 16,
+    holdout: 0.2,
+    device: 'a100',
+    dtype: 'fp16',
+    perHour: 2,
+  });
+  expect(found).toMatchObject({ images: 1000, steps: 200, trainBatch: 16, size: 512, device: 'a100', dtype: 'fp16' });
+  // weights, gradients and two moments of 860 million parameters in fp32
+  expect(found.parameters / 859.5e6).toBeCloseTo(1, 3);
+  expect(found.memory.state).toBe(16 * found.parameters);
+  expect(found.memory.fits).toBe(found.memory.total <= 80e9);
+  // forward and twice that backward, for 16 images
+  expect(found.operations / (3 * 16 * 803.3e9)).toBeCloseTo(1, 2);
+  expect(found.rateFrom).toBe('computed');
+  expect(found.hours).toBeCloseTo(200 / (found.rate ?? NaN) / 3600, 9);
+  expect(found.hoursAtMost ?? 0).toBeGreaterThan(found.hours ?? Infinity);
+  expect(found.price).toBeCloseTo(2 * (found.hours ?? NaN), 9);
+});
+
+test('LoRA, checkpointing and accumulation change what they save', async () => {
+  const of = (more: object) => estimateTraining({ like: 'sd15', images: 100, device: 'a100', ...more });
+  const [plain, lora, checkpointed, accumulated] = [
+    await of({}),
+    await of({ loraRank: 8 }),
+    await of({ gradientCheckpointing: true }),
+    await of({ gradientAccumulationSteps: 8 }),
+  ];
+  expect(lora.memory.state).toBe(plain.memory.state / 4);
+  expect(lora.operations / plain.operations).toBeCloseTo(2 / 3, 9);
+  expect(checkpointed.operations / plain.operations).toBeCloseTo(4 / 3, 9);
+  expect(accumulated.memory.activations).toBeCloseTo(plain.memory.activations / 8, 0);
+  expect(accumulated.operations).toBe(plain.operations);
+});
+
+test('of a size: its defaults, with a moving average; without a rate no hours', async () => {
+  const dataset = join(GOLDEN, 'mini-dataset');
+  const found = await estimateTraining({ new: 'tiny', dataset, trainBatch: 4, calibrate: false });
+  expect(found).toMatchObject({ steps: 1000, trainBatch: 4, size: 32, dtype: 'fp32' });
+  expect(found.images).toBeGreaterThan(0);
+  expect(found.parameters).toBe(parameterCount(unet));
+  expect(found.operations).toBe(3 * 4 * operations({ unet: { config: unet, files: [] } }, 16, 16));
+  expect(found.memory.state).toBe(20 * found.parameters);
+  expect(found.hours).toBeUndefined();
+});
+
+test('activations grow with batch and cells, and halve in bf16', () => {
+  const one = activationBytes(unet, 16, 16, 1, 'fp32');
+  expect(activationBytes(unet, 16, 16, 8, 'fp32')).toBe(8 * one);
+  expect(activationBytes(unet, 32, 32, 1, 'fp32')).toBe(4 * one);
+  expect(activationBytes(unet, 16, 16, 1, 'bf16')).toBe(one / 2);
+});
+
+test.each([
+  [{}, 'What is trained is not known.'],
+  [{ like: 'sd15', new: 'tiny' }, 'What is trained is not known.'],
+  [{ like: 'sd15', epochs: 2 }, '`epochs` needs the number of images.'],
+  [{ like: 'sd15', epochs: 2, steps: 3 }, 'both set the length'],
+  [{ like: 'sd15', images: 3, dataset: 'photos' }, 'contradict each other'],
+  [{ like: 'sd15', images: 3, gradientAccumulationSteps: 3 }, 'equal passes'],
+] as const)('%j is refused', async (options, words) => {
+  await expect(estimateTraining(options)).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    message: expect.stringContaining(words) as string,
+  });
+});
