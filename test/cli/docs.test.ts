@@ -54,6 +54,8 @@ test.each(commands)('%s: %s', (_page, _line, line) => {
 /** Options of other programs on the pages: of the project's scripts, npm, cmake, Slurm. */
 const FOREIGN = [
   '--check',
+  '--medium',
+  '--set',
   '--only',
   '--skip',
   '--all',
