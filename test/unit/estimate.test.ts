@@ -119,6 +119,16 @@ describe('without weights or a GPU', () => {
     const weighted = await estimate({ ...base, tWeights: 'sqrt' });
     expect(weighted).toMatchObject({ pilotCalls: 16 * 40 * 2, device: null, featurePasses: 60 * 8 });
     expect(weighted.hours).toBeUndefined();
+    const passes = async (more: object): Promise<number> => (await estimate({ ...base, ...more })).featurePasses;
+    // all images once for the clusters and once for trends, and 32 for what windows are like in general
+    expect(await passes({ trends: true })).toBe((60 + 60 + 32) * 8);
+    // of each label: 2 with a ranked patch; of 10 images, 5 are sampled
+    expect(await passes({ trends: true, top: 2, trendImages: 5, ensemble: 1 })).toBe(6 * 2 + 6 * (2 + 5) + 30);
+    expect(await passes({ trends: true, top: 2, trendImages: 5, ensemble: 1, diverse: true })).toBe(
+      6 * 4 + 6 * (4 + 5) + 30,
+    );
+    // 10 images of a label of 40 and 30 of the others test its clusters
+    expect(await passes({ images: 240, top: 2, ensemble: 1 })).toBe(6 * (2 + 10 + 30));
     expect((await estimate({ ...base, rate: 10 })).hours).toBeCloseTo((60 * 16) / 10 / 3600, 12);
   });
 

@@ -19,11 +19,21 @@ const FEWEST = 5;
 const HELD_OUT = 1 / 4;
 /** Images of other labels for each one of the label, where the label has few. */
 const OTHERS = 3;
+/** ... but no more than this, unless the label itself has more. */
+const MOST_OTHERS = 50;
 /** Windows that an image is searched in are this fraction of a patch apart. */
 const STRIDE = 1 / 4;
 /** Images whose windows say what windows are like in general. */
 const BACKGROUND = 8;
 const BOOTSTRAP = 1000;
+
+/** Of a label with `count` images: how many of them test its clusters, and how many of others at most. */
+export function heldOutOf(count: number, wanted: number): { own: number; others: number } {
+  const own = Math.min(wanted, Math.floor(count * HELD_OUT));
+  return own < FEWEST ? { own: 0, others: 0 } : { own, others: othersFor(own) };
+}
+
+const othersFor = (own: number): number => Math.max(own, Math.min(OTHERS * own, MOST_OTHERS));
 
 /** The images that a label's clusters are tested on. */
 export interface Test {
@@ -53,8 +63,7 @@ export class HeldOut {
   static choose(images: ImageList, wanted: number, seed: number, groupOf: GroupOf): HeldOut {
     const chosen = new Map<string, DatasetImage[]>();
     for (const [label, count] of images.countByLabel()) {
-      const size = Math.min(wanted, Math.floor(count * HELD_OUT));
-      if (size >= FEWEST) chosen.set(label, []);
+      if (heldOutOf(count, wanted).own > 0) chosen.set(label, []);
     }
     const order = new Map<string, { index: number; key: number; within: number }[]>();
     for (let index = 0; index < images.length && chosen.size > 0; index++) {
@@ -70,7 +79,7 @@ export class HeldOut {
       else order.set(label, [entry]);
     }
     for (const [label, entries] of order) {
-      const size = Math.min(wanted, Math.floor(entries.length * HELD_OUT));
+      const { own: size } = heldOutOf(entries.length, wanted);
       entries.sort((a, b) => a.key - b.key || a.within - b.within);
       chosen.set(
         label,
@@ -90,7 +99,7 @@ export class HeldOut {
     const own = this.images.get(condition);
     if (!own) return undefined;
     const rivals = [...this.images].filter(([label]) => label !== condition).map(([, images]) => images);
-    const most = Math.max(own.length, Math.min(OTHERS * own.length, 50));
+    const most = othersFor(own.length);
     const others: DatasetImage[] = [];
     // by turns, so that every label has its part
     for (let round = 0; others.length < most && rivals.some((images) => round < images.length); round++)

@@ -22,7 +22,7 @@ import type { MineEvent } from './options.js';
 import type { GroupOf } from './groups.js';
 
 /** Images whose windows say what windows are like in general. */
-const BACKGROUND = 32;
+export const BACKGROUND = 32;
 /** An element is in an image where a window matches it as well as this fraction of its own patches does not. */
 const WEAKEST = 0.25;
 /** Patches of each element and label that are kept. */

@@ -5,11 +5,12 @@ import { Engine } from '../../engine/index.js';
 import type { Dtype } from '../../engine/types.js';
 import type { RaceOptions } from '../../runs/manifest.js';
 import type { Shape } from '../../pipeline/batch.js';
-import { given, resolved } from '../../options/check.js';
+import { given, partOf, resolved } from '../../options/check.js';
 import { MINING } from '../../options/scoring.js';
 import { ESTIMATE, type EstimateOptions } from './options.js';
 import { perSample } from '../../stages/scan/contrasts.js';
 import type { ScanEvent } from '../../stages/scan/options.js';
+import { mostImages } from '../../stages/mine/passes.js';
 import { pilotCalls } from '../../stages/scan/pilot.js';
 import type { Resolved } from '../../stages/scan/resolve.js';
 import { operations } from '../bench/operations.js';
@@ -186,14 +187,13 @@ function expectedSamples(race: RaceOptions, subject: Subject): number {
   );
 }
 
-/** Every image with a ranked patch takes `ensemble` forward passes through part of the UNet. */
+/** Every image that mining looks at takes `ensemble` forward passes through part of the UNet. */
 function featurePasses(options: Asked, { images, contrasts, allLabels }: Subject): number {
-  const { top, ensemble } = resolved(MINING.pick({ top: true, ensemble: true }), {
-    top: options.top,
-    ensemble: options.ensemble,
-  });
-  const counts = allLabels ? contrasts.scored.map(() => images.length) : [...images.countByLabel().values()];
-  return ensemble * counts.reduce((sum, count) => sum + Math.min(count, top), 0);
+  const settings = resolved(MINING, partOf(MINING, options));
+  const byLabel = images.countByLabel();
+  const labels = allLabels ? contrasts.scored : [...byLabel.keys()];
+  const counts = labels.map((label) => byLabel.get(label) ?? 0);
+  return settings.ensemble * mostImages(allLabels ? labels.map(() => images.length) : counts, counts, settings);
 }
 
 /** UNet calls a second of one engine, on a grey image of the largest shape (what is in it makes no difference to the time). */
