@@ -573,14 +573,14 @@ describe('writeReport', () => {
 describe('size', () => {
   const folder = temporaryFolder();
 
-  /** A report of labels of 40 images and 1000 clustered patches each. */
+  /** A report of labels of 40 images and 1000 clustered patches each; of several labels with the map. */
   async function report(labelCount: number): ReturnType<typeof writeReport> {
     const run = join(folder, `run-${labelCount}`);
     const labels = Array.from({ length: labelCount }, (_, i) => `label ${i}`);
     const names = (label: number): string[] => Array.from({ length: 40 }, (_, n) => `${label}/${n}.jpg`);
     const dataset = join(folder, `images-${labelCount}`);
     const images = await drawImages(dataset, labels, names, { width: 320, height: 128 }, 90);
-    const options = { labels, perImage: 25, clusters: 32, shardSize: 64, overlap: true };
+    const options = { labels, perImage: 25, clusters: 32, shardSize: 64, overlap: true, features: labelCount > 1 };
     await writeSyntheticRun(run, dataset, images, options);
     return writeReport({ run });
   }
