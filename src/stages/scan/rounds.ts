@@ -21,7 +21,8 @@ import { DiffmineError } from '../../util/errors.js';
 import { count } from '../../web/html.js';
 import { unetCallsOf } from './contrasts.js';
 import { controlsOf, cutLabel, type Candidate } from './race.js';
-import { collect, imagesAt, scoreImages, writeShard, type Outcome, type Scored, type Scoring } from './shard.js';
+import { imagesAt, scoreImages, type Scoring } from './shard.js';
+import { collect, writeShard, type Outcome, type Scored } from './tables.js';
 
 type Found = Extract<RoundResult, { outputs: unknown }>;
 

@@ -1,6 +1,4 @@
-// One shard: its images measured, grouped by shape, decoded ahead, scored, and written as tables and maps.
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+// One shard: its images measured, grouped by shape, decoded ahead and scored.
 import {
   measureImage,
   prefetch,
@@ -16,27 +14,15 @@ import { imagesPerCall } from '../../pipeline/batch.js';
 import type { ShardContext, ShardCounts } from '../../pipeline/stage.js';
 import { DiffmineError } from '../../util/errors.js';
 import { chunks, groupBy } from '../../util/group.js';
-import { toFloat16, writeSafetensors, type Conditions, type Engine } from '../../engine/index.js';
-import type { ScoredPatch, Tensor, TypicalityInput, TypicalityOutput } from '../../engine/types.js';
+import type { Conditions, Engine } from '../../engine/index.js';
+import type { Tensor, TypicalityInput, TypicalityOutput } from '../../engine/types.js';
 import { contentOf } from '../../data/content.js';
 import { imageKey } from '../../runs/fingerprint.js';
 import { listedImage } from '../../runs/images.js';
-import { mapName } from '../../runs/names.js';
 import type { Replay } from '../../runs/replay.js';
-import { jsonLines, type Run, type ShardRecord, type Skipped } from '../../runs/run.js';
-import {
-  carriedNames,
-  CONTENT_SCHEMA,
-  IMAGE_SCHEMA,
-  imageSchema,
-  PATCH_SCHEMA,
-  type ContentRow,
-  type ImageRow,
-  type ListName,
-  type PatchRow,
-} from '../../runs/schema.js';
-import { writeTable, type Row } from '../../runs/tables.js';
+import type { Run } from '../../runs/run.js';
 import { conditionsOf, perSample, unetCallsOf, type Contrast, type ContrastPlan } from './contrasts.js';
+import { collect, writeShard, type Outcome } from './tables.js';
 
 /** Bytes of decoded pixels that one engine call may hold. */
 const CALL_BYTES = 256 * 2 ** 20;
@@ -73,17 +59,6 @@ export interface Task {
   keepDifferences?: boolean;
 }
 
-/** What became of the images of a task. */
-export interface Outcome<T> {
-  images: readonly DatasetImage[];
-  /** by index in the task's places */
-  scored: ReadonlyMap<number, T>;
-  /** why an image was skipped */
-  reasons: ReadonlyMap<number, string>;
-  /** sha256 of every image; null where it could not be read */
-  contents: readonly (string | null)[];
-}
-
 /** What the engine found of one image. */
 export interface Found {
   outputs: TypicalityOutput[];
@@ -98,13 +73,6 @@ export interface Item {
   contrast: Contrast;
   width: number;
   height: number;
-}
-
-/** What scoring one image gave. */
-export interface Scored {
-  rows: ImageRow[];
-  patches: PatchRow[];
-  maps: [name: string, map: Tensor][];
 }
 
 /**
@@ -123,28 +91,6 @@ export async function scoreShard(scoring: Scoring, shard: number, context: Shard
     collect(scoring, item, decoded, outputs, scoring.run.manifest.options.samples),
   );
   return writeShard(scoring.run, shard, outcome, { batch, notes });
-}
-
-/** Writes a finished shard of the run. */
-export async function writeShard(
-  run: Run,
-  shard: number,
-  { images, scored: found, reasons, contents }: Outcome<Scored>,
-  { batch, notes }: Pick<ShardRecord, 'batch'> & { notes: readonly string[] },
-): Promise<ShardCounts> {
-  const scored: Scored[] = [];
-  const skipped: Skipped[] = [];
-  const files: ContentRow[] = [];
-  images.forEach(({ path, label }, index) => {
-    const one = found.get(index);
-    if (one) scored.push(one);
-    const reason = reasons.get(index);
-    if (reason !== undefined) skipped.push({ image: path, label, reason });
-    files.push({ image: path, label, sha256: contents[index] ?? null });
-  });
-  const record = { id: shard, images: scored.length, skipped: skipped.length, batch, notes: [...notes] };
-  await write(run, record, scored, skipped, files);
-  return { done: scored.length, skipped: skipped.length };
 }
 
 /** The images at these places of the run's list, with the files that they are today. */
@@ -327,96 +273,4 @@ async function score(
 function row({ dtype, shape: [count = 1, ...shape], data }: Tensor, b: number): Tensor {
   const bytes = data.byteLength / count;
   return { dtype, shape, data: data.subarray(b * bytes, (b + 1) * bytes) };
-}
-
-/**
- * The rows and maps of one image.
- *
- * @param samples that it got
- */
-export function collect(
-  { run }: Pick<Scoring, 'run'>,
-  { image, contrast }: Pick<Item, 'image' | 'contrast'>,
-  decoded: Pick<ReadImage, 'sourceWidth' | 'sourceHeight' | 'width' | 'height' | 'resized'>,
-  outputs: TypicalityOutput[],
-  samples: number,
-): Scored {
-  const { patch, maps, localize } = run.manifest.options;
-  const { sourceWidth, sourceHeight, width, height, resized } = decoded;
-  const across = sourceWidth / resized.width;
-  const down = sourceHeight / resized.height;
-  const scored: Scored = { rows: [], patches: [], maps: [] };
-  outputs.forEach((output, m) => {
-    const condition = contrast.names[m] as string;
-    const names = { image: image.path, label: image.label, condition };
-    scored.rows.push({
-      ...names,
-      source_width: sourceWidth,
-      source_height: sourceHeight,
-      width,
-      height,
-      typicality: output.mean,
-      samples,
-      ...carried(run, image),
-    });
-    const add = (list: ListName, patches: ScoredPatch[]): void => {
-      patches.forEach(({ row, column, score: typicality, standardError }, place) => {
-        const box = { x: column * across, y: row * down, width: patch * across, height: patch * down };
-        scored.patches.push({
-          ...names,
-          list,
-          place: place + 1,
-          ...box,
-          row,
-          column,
-          patch,
-          typicality,
-          standard_error: standardError,
-          samples,
-        });
-      });
-    };
-    add('top', output.top);
-    add('bottom', output.bottom);
-    add('random', output.random);
-    if (maps && output.map)
-      scored.maps.push([mapName(condition, image.path), localize ? output.map : toFloat16(output.map)]);
-  });
-  return scored;
-}
-
-/** The dataset's further columns. */
-function carried(run: Run, image: DatasetImage): Row {
-  return Object.fromEntries(
-    [...carriedNames(IMAGE_SCHEMA, run.manifest.dataset.columns)].map(([column, name]) => [
-      name,
-      (image.extra && Object.hasOwn(image.extra, column) ? image.extra[column] : null) ?? null,
-    ]),
-  );
-}
-
-async function write(
-  run: Run,
-  record: ShardRecord,
-  scored: Scored[],
-  skipped: Skipped[],
-  files: ContentRow[],
-): Promise<void> {
-  await run.writeShard(record.id, async (folder) => {
-    await writeTable(
-      join(folder, 'images.parquet'),
-      scored.flatMap(({ rows }) => rows),
-      imageSchema(run.manifest.dataset.columns),
-    );
-    await writeTable(
-      join(folder, 'patches.parquet'),
-      scored.flatMap(({ patches }) => patches),
-      PATCH_SCHEMA,
-    );
-    await writeTable(join(folder, 'files.parquet'), files, CONTENT_SCHEMA);
-    if (run.manifest.options.maps)
-      writeSafetensors(join(folder, 'maps.safetensors'), Object.fromEntries(scored.flatMap(({ maps }) => maps)));
-    await writeFile(join(folder, 'skipped.jsonl'), jsonLines(skipped));
-    await writeFile(join(folder, 'shard.json'), `${JSON.stringify(record)}\n`);
-  });
 }
