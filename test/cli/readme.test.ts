@@ -1,6 +1,6 @@
 // README: every command is one that works, and what it says of GPUs is what the ledger says.
-import { cpSync, existsSync, readFileSync, symlinkSync } from 'node:fs';
-import { join } from 'node:path';
+import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { COMMANDS } from '../../src/cli/commands.js';
 import { checkCommand, words } from '../helpers/commands.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
@@ -20,8 +20,8 @@ const blocks = [...readme.matchAll(/```(\w*)\n([\s\S]*?)```/g)].map(([, language
   lines: (text ?? '').split('\n').filter((line) => line !== ''),
 }));
 const pasted = blocks.filter(({ language }) => language === 'sh').flatMap(({ lines }) => lines);
-/** Debian's packages, the download of a model, a browser: not ours to check. */
-const foreign = /^(sudo|pip|python3|hub\/bin\/python|xdg-open) /;
+/** Debian's packages, a browser: not ours to check. */
+const foreign = /^(sudo|xdg-open) /;
 /** In the text, too, but for those with a placeholder. */
 const inline = [...readme.replace(/```[\s\S]*?```/g, '').matchAll(/`((?:npx diffmine|npm|node) [^`]+)`/g)]
   .map(([, text]) => text as string)
@@ -105,18 +105,21 @@ const folder = temporaryFolder();
     .slice(1)
     .map((way): [string, string[]] => [
       way.split('\n')[0] as string,
-      [...way.matchAll(/^npx diffmine .*$/gm)].map(([line]) => line),
+      // a folder stands for the model of the hub; test/unit/hub.test.ts downloads
+      [...way.matchAll(/^npx diffmine (?!pull ).*$/gm)].map(([line]) => line),
     ]);
   beforeAll(() => {
     for (const label of ['1920', '1950'])
       cpSync(join(GOLDEN, 'mini-dataset', label), join(folder, 'photos', label), { recursive: true });
-    symlinkSync(join(GOLDEN, 'tiny-sd15'), join(folder, 'sd15'));
+    const model = join(folder, /--from (\S+)/.exec(readme)?.[1] as string);
+    mkdirSync(dirname(model), { recursive: true });
+    symlinkSync(join(GOLDEN, 'tiny-sd15'), model);
   });
 
   test('there are two ways', () => {
     expect(ways.map(([title, lines]) => [title, lines.map((line) => words(line)[2])])).toEqual([
       ['Without a GPU', ['inspect', 'train', 'run']],
-      ['With Stable Diffusion', ['estimate', 'train', 'run']],
+      ['With Stable Diffusion', ['train', 'estimate', 'run']],
     ]);
   });
 
