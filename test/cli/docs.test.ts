@@ -69,6 +69,11 @@ const FOREIGN = [
   '--array',
   '--as-built',
   '--platforms',
+  '--unreleased',
+  '--ref',
+  '--delete',
+  '--medium',
+  '--set',
   '--help',
 ];
 
