@@ -24,11 +24,18 @@ const error = (code: string, message: RegExp, hint?: RegExp) =>
 const KINDS = [
   ['sd1', {}],
   ['sd2', { prediction: 'v_prediction' }],
+  ['sdxl', {}],
 ] as const;
 
 /** The bytes that a renamed tensor stands for; whole rows of a matrix are together in the file. */
-function bytesOf({ stored, rows }: RenamedTensor, tensors: Record<string, Tensor>): Uint8Array {
+function bytesOf({ stored, rows, transposed }: RenamedTensor, tensors: Record<string, Tensor>): Uint8Array {
   const { data, shape } = tensors[stored] as Tensor;
+  if (transposed) {
+    const [from = 0, to = 0] = shape;
+    const bytes = data.length / from / to;
+    const cells = Array.from({ length: from * to }, (_, i) => (i % from) * to + Math.floor(i / from));
+    return Buffer.concat(cells.map((cell) => data.subarray(cell * bytes, (cell + 1) * bytes)));
+  }
   const row = data.length / (shape[0] ?? 1);
   return rows ? data.subarray(rows[0] * row, rows[1] * row) : data;
 }
@@ -61,7 +68,9 @@ describe.each(KINDS)('%s', (kind, options) => {
       );
     expect(found(model.source.unet)).toEqual(expected.unet);
     expect(found(model.source.vae)).toEqual(expected.vae);
-    expect(found(model.source.textEncoders?.[0])).toEqual(expected.text_encoder);
+    expect(model.source.textEncoders?.map(found)).toEqual(
+      [expected.text_encoder, expected.text_encoder_2].filter((part) => part !== undefined),
+    );
   });
 
   test('computes what diffusers computes', async () => {
@@ -75,9 +84,14 @@ describe.each(KINDS)('%s', (kind, options) => {
     };
     try {
       await engine.loadModel(model.source);
-      const embeddings = await engine.encodeText([golden.ids as Tensor]);
+      const ids = golden.ids as Tensor;
+      const embeddings = await engine.encodeText((model.source.textEncoders ?? []).map(() => ids));
       close(embeddings.text, golden.embeddings);
-      const conditions = await engine.prepareConditions(embeddings);
+      if (kind === 'sdxl') close(embeddings.pooled as Tensor, golden.pooled);
+      const conditions = await engine.prepareConditions({
+        ...embeddings,
+        ...(golden.time_ids && { timeIds: golden.time_ids }),
+      });
       const { sample } = await engine.unetForward(conditions, {
         x: golden.x as Tensor,
         timesteps: [10, 700],
@@ -99,9 +113,17 @@ describe.each(KINDS)('%s', (kind, options) => {
       kind: 'latent',
       conditioning: 'text',
       vaeFactor: 8,
-      prediction: kind === 'sd1' ? 'epsilon' : 'v_prediction',
+      prediction: kind === 'sd2' ? 'v_prediction' : 'epsilon',
     });
-    expect(model.sampleSize).toBe(kind === 'sd1' ? 512 : 768);
+    expect(model.sampleSize).toBe({ sd1: 512, sd2: 768, sdxl: 1024 }[kind]);
+    if (kind === 'sdxl') {
+      expect(model.source.unet?.config).toMatchObject({
+        transformerLayers: [1, 1, 2],
+        addedEmbedding: { pooled: 16, size: 8 },
+      });
+      expect(model.source.vae?.config.scalingFactor).toBe(0.13025);
+      expect(model.zeroNull).toBe(true);
+    }
   });
 });
 
@@ -167,6 +189,17 @@ test('a tensor that has no place, an incomplete checkpoint, other files', async 
   await expect(
     openModel(path.join(GOLDEN, 'tiny-sd15', 'unet', 'diffusion_pytorch_model.safetensors')),
   ).rejects.toEqual(error('MODEL_INVALID', /is the UNet of a model folder/));
+  const torn = changed('sdxl', 'torn', (tensors) => {
+    for (const name of Object.keys(tensors)) if (name.startsWith('conditioner.embedders.1.')) delete tensors[name];
+  });
+  await expect(openModel(torn, { tokenizer })).rejects.toEqual(error('MODEL_INVALID', /has no second text encoder/));
+  const refiner = changed('sdxl', 'refiner', (tensors) => {
+    for (const [name, tensor] of Object.entries(tensors)) {
+      if (name.startsWith('conditioner.')) delete tensors[name];
+      if (name.startsWith('conditioner.embedders.1.')) tensors[name.replace('embedders.1', 'embedders.0')] = tensor;
+    }
+  });
+  await expect(openModel(refiner, { tokenizer })).rejects.toEqual(error('MODEL_UNSUPPORTED', /is the refiner of SDXL/));
   const pickle = path.join(root, 'v1-5.ckpt');
   writeFileSync(pickle, '');
   await expect(openModel(pickle)).rejects.toEqual(

@@ -43,7 +43,8 @@ class Shapes {
   }
 }
 
-export function unetConfigOf(weights: Weights, prediction: Prediction): UNetConfig {
+/** @param pooled of SDXL: the width of its pooled text */
+export function unetConfigOf(weights: Weights, prediction: Prediction, pooled?: number): UNetConfig {
   const shapes = new Shapes('UNet', weights);
   const blocks = shapes.count('down_blocks.#.resnets.0.conv1.weight');
   const each = Array.from({ length: blocks }, (_, i) => i);
@@ -77,7 +78,13 @@ export function unetConfigOf(weights: Weights, prediction: Prediction): UNetConf
     flipSinToCos: true,
     freqShift: 0,
     pixelFold: 1,
+    ...(pooled !== undefined && { addedEmbedding: addedEmbedding(shapes, pooled) }),
   };
+}
+
+/** @param pooled width of the pooled text, beside which six numbers are embedded */
+function addedEmbedding(shapes: Shapes, pooled: number): { pooled: number; size: number } {
+  return { pooled, size: ((shapes.of('add_embedding.linear_1.weight')[1] as number) - pooled) / 6 };
 }
 
 /** @param scalingFactor of the latents; no file says it */
@@ -102,7 +109,11 @@ export function vaeConfigOf(weights: Weights, scalingFactor = 0.18215): VaeConfi
   };
 }
 
-export function textConfigOf(weights: Weights, encoder: 'clip' | 'openclip'): TextEncoderConfig {
+/** The end of a text in CLIP's vocabulary. */
+const END_OF_TEXT = 49407;
+
+/** @param xl its last layer but one is used, and of OpenCLIP the pooled text */
+export function textConfigOf(weights: Weights, encoder: 'clip' | 'openclip', xl = false): TextEncoderConfig {
   const shapes = new Shapes('text encoder', weights);
   const [vocabSize = 0, hiddenSize = 0] = shapes.of('text_model.embeddings.token_embedding.weight');
   return {
@@ -114,6 +125,14 @@ export function textConfigOf(weights: Weights, encoder: 'clip' | 'openclip'): Te
     maxPositionEmbeddings: shapes.of('text_model.embeddings.position_embedding.weight')[0] as number,
     layerNormEps: 1e-5,
     hiddenAct: encoder === 'clip' ? 'quick_gelu' : 'gelu',
+    ...(xl && { penultimate: true }),
+    ...(xl &&
+      encoder === 'openclip' && {
+        projection: {
+          dim: shapes.of('text_projection.weight')[0] as number,
+          eosTokenId: Math.min(END_OF_TEXT, vocabSize - 1),
+        },
+      }),
   };
 }
 

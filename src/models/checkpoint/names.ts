@@ -100,8 +100,9 @@ const OPEN_CLIP: Record<string, string> = {
   'attn.out_proj': 'self_attn.out_proj',
 };
 
-/** Of OpenCLIP's text encoders, which keep the projections of queries, keys and values in one matrix. */
-export function openClipName(name: string, [rows = 0]: readonly number[]): Translated {
+/** Of OpenCLIP's text encoders, which keep the projections of queries, keys and values in one matrix, and multiply with that of the text from the other side. */
+export function openClipName(name: string, [rows = 0, columns = 0]: readonly number[]): Translated {
+  if (name === 'text_projection') return { name: 'text_projection.weight', transposed: true, shape: [columns, rows] };
   if (name === 'positional_embedding') return { name: 'text_model.embeddings.position_embedding.weight' };
   if (name === 'token_embedding.weight') return { name: 'text_model.embeddings.token_embedding.weight' };
   if (name.startsWith('ln_final.')) return { name: name.replace('ln_final', 'text_model.final_layer_norm') };

@@ -1,5 +1,6 @@
-// Opens an original checkpoint of Stable Diffusion 1.x or 2.x: one .safetensors file with all parts of a model, and without any configuration.
+// Opens an original checkpoint of Stable Diffusion 1.x, 2.x or XL: one .safetensors file with all parts of a model, and without any configuration.
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { parse } from 'yaml';
@@ -17,7 +18,8 @@ import { scheduleOf, textConfigOf, unetConfigOf, vaeConfigOf, type Prediction } 
 import { readCheckpoint, type Checkpoint, type CheckpointPart } from './read.js';
 
 /** Sides that the published models were trained on, in latent cells. */
-const CELLS = { '1': 64, '2': 64, '2v': 96 } as const;
+const CELLS = { '1': 64, '2': 64, '2v': 96, xl: 128 } as const;
+const XL_SCALING = 0.13025;
 
 /** @throws what readCheckpoint throws; MODEL_INVALID for missing parts; INVALID_ARGUMENT if the prediction has to be given */
 export async function openCheckpoint(
@@ -26,7 +28,8 @@ export async function openCheckpoint(
   hooks: HubHooks = {},
 ): Promise<ModelFolder> {
   const checkpoint = await readCheckpoint(location, options.variant);
-  const { file, encoder } = checkpoint;
+  const { file, kind } = checkpoint;
+  const xl = kind === 'xl';
   const prediction = await predictionOf(checkpoint, options.prediction);
   const need = (part: CheckpointPart | undefined, what: string, hint: string): CheckpointPart => {
     if (part) return part;
@@ -42,29 +45,53 @@ export async function openCheckpoint(
   const ofVae = need(checkpoint.vae, 'VAE (first_stage_model)', 'Give a complete checkpoint, or a model folder.');
   const ofText = need(
     checkpoint.text,
-    'text encoder (cond_stage_model)',
+    `text encoder (${xl ? 'conditioner.embedders.0' : 'cond_stage_model'})`,
     'Give a complete checkpoint, or a model folder.',
   );
-  const unet = part('unet', unetConfigOf(checkpoint.unet.weights, prediction), checkpoint.unet);
-  const vae = part('vae', vaeConfigOf(ofVae.weights), ofVae);
-  const textEncoder = part('text_encoder', textConfigOf(ofText.weights, encoder), ofText);
+  const textEncoder = part(
+    'text_encoder',
+    textConfigOf(ofText.weights, kind === '2' ? 'openclip' : 'clip', xl),
+    ofText,
+  );
+  const ofText2 = xl
+    ? need(
+        checkpoint.text2,
+        'second text encoder (conditioner.embedders.1)',
+        'Give a complete checkpoint, or a model folder.',
+      )
+    : undefined;
+  const textEncoder2 = ofText2 && part('text_encoder_2', textConfigOf(ofText2.weights, 'openclip', true), ofText2);
+  const pooled = textEncoder2?.config.projection?.dim;
+  const unet = part('unet', unetConfigOf(checkpoint.unet.weights, prediction, pooled), checkpoint.unet);
+  const vae = part('vae', vaeConfigOf(ofVae.weights, xl ? XL_SCALING : undefined), ofVae);
   if (unet.config.inChannels !== unet.config.outChannels)
     throw new DiffmineError(
       'MODEL_UNSUPPORTED',
       `The UNet of '${location}' takes ${unet.config.inChannels} channels and returns ${unet.config.outChannels}.`,
       'Supported are UNets whose only input is the latent, not inpainting or depth models.',
     );
-  const tokenizer =
-    options.tokenizer === undefined
-      ? await clipTokenizer(encoder)
-      : await Tokenizer.open(await tokenizerFolder(options.tokenizer, hooks));
-  checkFit(unet, vae, { encoders: [textEncoder], tokenizers: [tokenizer] });
+  const encoders = [textEncoder, ...(textEncoder2 ? [textEncoder2] : [])];
+  const tokenizers: Tokenizer[] = [];
+  for (const one of encoders)
+    tokenizers.push(
+      options.tokenizer === undefined
+        ? await clipTokenizer(kind === '2' || one === textEncoder2 ? 'openclip' : 'clip')
+        : await Tokenizer.open(
+            await tokenizerFolder(options.tokenizer, one === textEncoder2 ? 'tokenizer_2' : 'tokenizer', hooks),
+          ),
+    );
+  checkFit(unet, vae, { encoders, tokenizers });
   const hash = createHash('sha256').update(
-    JSON.stringify(['checkpoint', prediction, checkpoint.variant, tokenizer.encode(['!', 'a']).data.join()]),
+    JSON.stringify([
+      'checkpoint',
+      prediction,
+      checkpoint.variant,
+      tokenizers.map((tokenizer) => tokenizer.encode(['!', 'a']).data.join()).join(' '),
+    ]),
   );
   await hashWeights(hash, 'checkpoint', { files: [file], headers: [checkpoint.header], bytes: [checkpoint.bytes] });
   const vaeFactor = 2 ** (vae.config.blockOutChannels.length - 1);
-  const cells = CELLS[encoder === 'clip' ? '1' : prediction === 'epsilon' ? '2' : '2v'];
+  const cells = CELLS[kind === '2' && prediction !== 'epsilon' ? '2v' : kind];
   const model: Omit<ModelFolder, 'summary'> = {
     path: file,
     kind: 'latent',
@@ -72,11 +99,11 @@ export async function openCheckpoint(
     source: {
       unet: strip(unet),
       vae: strip(vae),
-      textEncoders: [strip(textEncoder)],
+      textEncoders: encoders.map(strip),
       schedule: scheduleOf(prediction),
     },
-    tokenizers: [tokenizer],
-    zeroNull: false,
+    tokenizers,
+    zeroNull: xl, // as the published pipeline has it
     ...sampleSizeOf(cells, undefined, vaeFactor),
     vaeFactor,
     fold: 1,
@@ -84,26 +111,25 @@ export async function openCheckpoint(
     timestepSpacing: 'leading',
     fingerprint: hash.digest('hex'),
   };
-  return { ...model, summary: () => summarize(model, { unet, vae, textEncoder }) };
+  return { ...model, summary: () => summarize(model, { unet, vae, textEncoder, textEncoder2 }) };
 }
 
-async function tokenizerFolder(location: string, hooks: HubHooks): Promise<string> {
+/** A tokenizer's own folder, or that of its name in a model's. */
+async function tokenizerFolder(location: string, name: 'tokenizer' | 'tokenizer_2', hooks: HubHooks): Promise<string> {
   const { path: place } = await locate(location, {}, hooks);
-  const inside = path.join(place, 'tokenizer');
-  return readFile(path.join(inside, 'vocab.json')).then(
-    () => inside,
-    () => place,
-  );
+  for (const inside of [path.join(place, name), path.join(place, 'tokenizer')])
+    if (existsSync(path.join(inside, 'vocab.json'))) return inside;
+  return place;
 }
 
 /**
- * What the UNet predicts. 1.x predicts noise. Of 2.x there are both, with the same tensors: it is known from `prediction`, from metadata as ModelSpec
+ * What the UNet predicts. 1.x and XL predict noise. Of 2.x there are both, with the same tensors: it is known from `prediction`, from metadata as ModelSpec
  * defines them, or from the YAML configuration beside the file, under its name.
  */
-async function predictionOf({ file, encoder, header }: Checkpoint, asked: Prediction | undefined): Promise<Prediction> {
+async function predictionOf({ file, kind, header }: Checkpoint, asked: Prediction | undefined): Promise<Prediction> {
   const said = asked ?? ofMetadata(header) ?? (await ofYaml(file));
   if (said !== undefined) return said;
-  if (encoder === 'clip') return 'epsilon';
+  if (kind !== '2') return 'epsilon';
   throw new DiffmineError(
     'INVALID_ARGUMENT',
     `'${file}' is a checkpoint of Stable Diffusion 2.x that does not say what it predicts.`,

@@ -20,8 +20,10 @@ export interface Checkpoint {
   unet: CheckpointPart;
   vae: CheckpointPart | undefined;
   text: CheckpointPart | undefined;
-  /** clip: of CLIP, as in 1.x; openclip: of OpenCLIP, as in 2.x */
-  encoder: 'clip' | 'openclip';
+  /** of SDXL */
+  text2: CheckpointPart | undefined;
+  /** by the text encoders: CLIP's in 1.x, OpenCLIP's in 2.x, both in XL */
+  kind: '1' | '2' | 'xl';
   /** '' for the only weights of the UNet that there are */
   variant: string;
 }
@@ -31,10 +33,12 @@ const EMA = 'model_ema.';
 const VAE = 'first_stage_model.';
 const CLIP = 'cond_stage_model.transformer.';
 const OPENCLIP = 'cond_stage_model.model.';
+const XL_CLIP = 'conditioner.embedders.0.transformer.';
+const XL_OPENCLIP = 'conditioner.embedders.1.model.';
 
-/** Tables of the noise schedule, counters of the training, and what is not used: the last layer of OpenCLIP, whose input is the text's embedding. */
+/** Tables of the noise schedule, counters of the training, and what is not used: in 2.x the last layer of OpenCLIP, whose input is the text's embedding. */
 const UNUSED =
-  /^(betas|logvar|lvlb_weights|global_step|alphas_cumprod.*|sqrt_.*|log_one_minus.*|posterior_.*|model_ema\.(decay|num_updates)|first_stage_model\.loss\..*|cond_stage_model\.model\.(logit_scale|text_projection|attn_mask|transformer\.resblocks\.23\..*)|.*\.position_ids)$/;
+  /^(betas|logvar|denoiser\.sigmas|conditioner\.embedders\.1\.model\.(logit_scale|attn_mask)|lvlb_weights|global_step|alphas_cumprod.*|sqrt_.*|log_one_minus.*|posterior_.*|model_ema\.(decay|num_updates)|first_stage_model\.loss\..*|cond_stage_model\.model\.(logit_scale|text_projection|attn_mask|transformer\.resblocks\.23\..*)|.*\.position_ids)$/;
 
 /** Whether a file is one of these, by its tensors' names. */
 export const isCheckpoint = ({ tensors }: SafetensorsHeader): boolean =>
@@ -50,11 +54,11 @@ export async function readCheckpoint(location: string, variant: string | undefin
   const { size } = await stat(file);
   const names = Object.keys(header.tensors);
   if (!isCheckpoint(header)) throw notOne(location, names);
-  if (names.some((name) => name.startsWith('conditioner.embedders.')))
+  if (names.some((name) => name.startsWith('conditioner.embedders.0.model.')))
     throw new DiffmineError(
       'MODEL_UNSUPPORTED',
-      `'${location}' is a checkpoint of SDXL, which is not read from a single file yet.`,
-      `Convert it with Python: python -c 'from diffusers import StableDiffusionXLPipeline; StableDiffusionXLPipeline.from_single_file("${location}").save_pretrained("FOLDER")'`,
+      `'${location}' is the refiner of SDXL, which continues images of another model.`,
+      'Give the checkpoint of the base model.',
     );
   const hasEma = names.some((name) => name.startsWith(`${EMA}diffusion_model`));
   const chosen = variant ?? (hasEma ? 'ema' : '');
@@ -67,7 +71,8 @@ export async function readCheckpoint(location: string, variant: string | undefin
   // an average is stored under the name of its weights, without the dots
   const stored = (name: string): string =>
     chosen === 'ema' ? EMA + name.slice('model.'.length).replaceAll('.', '') : name;
-  const openclip = names.some((name) => name.startsWith(OPENCLIP));
+  const has = (prefix: string): boolean => names.some((name) => name.startsWith(prefix));
+  const kind = has('conditioner.') ? 'xl' : has(OPENCLIP) ? '2' : '1';
   const layers = countOf(names, /^model\.diffusion_model\.input_blocks\.(\d+)\.0\.op\.weight$/) - 1;
   const blocks = 1 + countOf(names, /^first_stage_model\.encoder\.down\.(\d+)\./, Math.max);
   const parts: Record<string, CheckpointPart> = {};
@@ -102,12 +107,15 @@ export async function readCheckpoint(location: string, variant: string | undefin
     else if (name.startsWith(VAE)) add('vae', name, name, vaeName(name.slice(VAE.length), blocks, shape));
     else if (name.startsWith(CLIP)) add('text', name, name, clipName(name.slice(CLIP.length)));
     else if (name.startsWith(OPENCLIP)) add('text', name, name, openClipName(name.slice(OPENCLIP.length), shape));
+    else if (name.startsWith(XL_CLIP)) add('text', name, name, clipName(name.slice(XL_CLIP.length)));
+    else if (name.startsWith(XL_OPENCLIP))
+      add('text2', name, name, openClipName(name.slice(XL_OPENCLIP.length), shape));
     else unknown.push(name);
   }
   if (unknown.length > 0)
     throw new DiffmineError(
       'MODEL_UNSUPPORTED',
-      `'${location}' has tensors that are no part of Stable Diffusion 1.x or 2.x: ${unknown.slice(0, 5).join(', ')}${unknown.length > 5 ? ` and ${unknown.length - 5} more` : ''}.`,
+      `'${location}' has tensors that are no part of Stable Diffusion 1.x, 2.x or XL: ${unknown.slice(0, 5).join(', ')}${unknown.length > 5 ? ` and ${unknown.length - 5} more` : ''}.`,
       'Supported are checkpoints of these models, in the format of their authors.',
     );
   return {
@@ -117,7 +125,8 @@ export async function readCheckpoint(location: string, variant: string | undefin
     unet: parts.unet as CheckpointPart,
     vae: parts.vae,
     text: parts.text,
-    encoder: openclip ? 'openclip' : 'clip',
+    text2: parts.text2,
+    kind,
     variant: chosen,
   };
 }
@@ -136,7 +145,7 @@ export function vaeTensors({ tensors }: SafetensorsHeader): RenamedTensor[] | un
   if (!names.some((name) => /^encoder\.(down\.\d|mid\.)/.test(bare(name)))) return undefined;
   const blocks = 1 + countOf(names, /encoder\.down\.(\d+)\./, Math.max);
   return names.flatMap((stored) => {
-    if (stored.startsWith(UNET) || stored.startsWith('cond_stage_model.')) return [];
+    if (stored.startsWith(UNET) || /^(cond_stage_model|conditioner)\./.test(stored)) return [];
     const found = vaeName(bare(stored), blocks, tensors[stored]?.shape ?? []);
     if (found && 'name' in found) return [{ ...found, stored }];
     throw new DiffmineError(
@@ -167,6 +176,6 @@ function notOne(location: string, names: readonly string[]): DiffmineError {
   return new DiffmineError(
     'MODEL_INVALID',
     `'${location}' is not a checkpoint of a whole model${part ? `: it is ${part}` : ''}.`,
-    'Give a model folder, or a checkpoint whose tensors begin with model.diffusion_model, first_stage_model and cond_stage_model.',
+    'Give a model folder, or a checkpoint whose tensors begin with model.diffusion_model, first_stage_model and cond_stage_model (SDXL: conditioner).',
   );
 }
