@@ -32,6 +32,12 @@ ModelPart<Config> part_argument(const Arg& arg, Config (*config)(const Arg&)) {
   each(arg["updates"], [&](const Arg& update) {
     weights.updates.push_back({update["weight"].string(), update["file"].string(), update["down"].string(),
                                update["up"].string(), update["scale"].number()});
+    if (const Arg rows = update["rows"]; rows.present()) {
+      const std::vector<int64_t> range = rows.integers(0);
+      if (range.size() != 2) rows.fail("two whole numbers");
+      weights.updates.back().begin = range[0];
+      weights.updates.back().end = range[1];
+    }
   });
   if (weights.files.empty() && !weights.synthetic && !weights.initial)
     arg["files"].fail("at least one safetensors file");

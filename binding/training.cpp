@@ -190,7 +190,8 @@ Napi::Value evaluate_trainer(Info info) {
 Napi::Value train_predict(Info info) {
   const Arg input(info[2], "input");
   const at::Tensor x = input["x"].tensor(at::kFloat, 4);
-  const at::Tensor t = at::tensor(input["timesteps"].integers(0), at::kLong),
+  // of flows also fractions
+  const at::Tensor t = at::tensor(input["timesteps"].numbers(), at::kDouble),
                    rows = at::tensor(input["conditions"].integers(0), at::kLong);
   if (t.size(0) != x.size(0)) input["timesteps"].fail("one timestep for each of x");
   if (rows.size(0) != x.size(0)) input["conditions"].fail("one condition for each of x");

@@ -57,7 +57,8 @@ struct DenoiserOptions {
   // Of a trainable denoiser: only low-rank updates are leaves; the weights stay as they are, in the dtype.
   std::optional<LoraOptions> lora;
   EngineOptions engine;
-  // The graph keeps only the inputs of residual blocks with their attention and computes these again for the gradient.
+  // The graph keeps only the inputs of residual blocks with their attention, or of a transformer's blocks, and computes
+  // these again for the gradient.
   bool checkpointing = false;
 };
 
@@ -65,6 +66,7 @@ class Denoiser {
  public:
   virtual ~Denoiser() = default;
 
+  virtual std::string part() const = 0;  // of a pipeline, as diffusers names it: unet | transformer
   virtual at::Device device() const = 0;
   virtual at::ScalarType dtype() const = 0;    // of activations
   virtual int64_t channels() const = 0;        // C of x

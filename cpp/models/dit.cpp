@@ -3,6 +3,7 @@
 #include "models/dit.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/silu.h>
 
@@ -13,6 +14,7 @@
 #include "core/backends.h"
 #include "core/error.h"
 #include "models/attention.h"
+#include "models/checkpoint.h"
 #include "models/dit_layers.h"
 #include "models/layers.h"
 
@@ -58,6 +60,7 @@ struct DiT::Impl {
   at::ScalarType dtype = at::kFloat;
   EngineOptions options;
   std::optional<LoraOptions> lora;
+  bool checkpointing = false;
   Conv2d patches;
   at::Tensor positions;  // of the size it was trained on
   std::vector<DitBlock> blocks;
@@ -109,10 +112,25 @@ struct DiT::Impl {
     count = loader.count() + exact.count();
   }
 
+  // `see` observes the tokens of a path.
+  template <class See>
+  at::Tensor run(const DitBlock& b, const at::Tensor& h, const at::Tensor& t, const at::Tensor& labels, int64_t fan_out,
+                 const See& see) const {
+    const int64_t heads = config.num_attention_heads;
+    const auto m = b.modulation(b.embedder(t, labels, fan_out).to(dtype)).chunk(6, 1);
+    const auto normed = see(b.path + ".norm1", modulated_norm(h, m[1], m[0]));
+    const auto qkv = b.qkv(normed).chunk(3, -1);
+    const auto mixed =
+        attention(split_heads(qkv[0], heads), split_heads(qkv[1], heads), split_heads(qkv[2], heads), options);
+    const auto attended = add_gated(h, m[2], b.out(merge_heads(mixed)));
+    const auto inner = b.norm3 ? modulate((*b.norm3)(attended), m[4], m[3])
+                               : modulated_norm(attended, m[4], m[3], config.norm_eps);
+    return see(b.path, add_gated(attended, m[5], b.ff(inner)));
+  }
+
   at::Tensor forward(const at::Tensor& x, const at::Tensor& t, const at::Tensor& labels, int64_t fan_out,
                      const Observer* observer) const {
-    const int64_t p = config.patch_size, height = x.size(2) / p, width = x.size(3) / p,
-                  heads = config.num_attention_heads;
+    const int64_t p = config.patch_size, height = x.size(2) / p, width = x.size(3) / p;
     const auto see = [&](const std::string& path, at::Tensor tokens) {
       return observer ? to_tokens(observe(observer, path, to_image(tokens, height, width))) : tokens;
     };
@@ -120,15 +138,17 @@ struct DiT::Impl {
     auto h = to_tokens(patches(x.to(at::kFloat))) +
              (trained_size ? positions : patch_positions(channels(), height, width, base(), device));
     h = h.to(dtype).repeat_interleave(fan_out, 0);
+    const bool keeps_inputs = checkpointing && !observer && at::GradMode::is_enabled();
     for (const auto& b : blocks) {
-      const auto m = b.modulation(b.embedder(t, labels, fan_out).to(dtype)).chunk(6, 1);
-      const auto normed = see(b.path + ".norm1", modulated_norm(h, m[1], m[0]));
-      const auto qkv = b.qkv(normed).chunk(3, -1);
-      const auto mixed =
-          attention(split_heads(qkv[0], heads), split_heads(qkv[1], heads), split_heads(qkv[2], heads), options);
-      h = add_gated(h, m[2], b.out(merge_heads(mixed)));
-      const auto inner = b.norm3 ? modulate((*b.norm3)(h), m[4], m[3]) : modulated_norm(h, m[4], m[3], config.norm_eps);
-      h = see(b.path, add_gated(h, m[5], b.ff(inner)));
+      if (!keeps_inputs) {
+        h = run(b, h, t, labels, fan_out, see);
+        continue;
+      }
+      h = checkpoint(
+          [this, &b, t, labels, fan_out](const std::vector<at::Tensor>& inputs) {
+            return run(b, inputs[0], t, labels, fan_out, [](const std::string&, at::Tensor tokens) { return tokens; });
+          },
+          {h});
     }
     const auto last = proj_out_1(blocks.front().embedder(t, labels, fan_out)).chunk(2, 1);
     const auto out = unpatchify(proj_out_2(modulated_norm(h.to(at::kFloat), last[1], last[0])), height, width, p);
@@ -144,6 +164,7 @@ DiT::DiT(const DiTConfig& config, WeightStore& weights, const at::Device& device
   impl_->dtype = dtype;
   impl_->options = options.engine;
   if (options.trainable) impl_->lora = options.lora;
+  impl_->checkpointing = options.checkpointing;
   std::optional<c10::InferenceMode> differentiable;  // tensors made in inference mode never take part in a graph
   if (options.trainable) differentiable.emplace(false);
   set_up_backends(device);

@@ -36,6 +36,7 @@ class DiT final : public Denoiser {
   ~DiT() override;
 
   const DiTConfig& config() const;
+  std::string part() const override { return "transformer"; }
   at::Device device() const override;
   at::ScalarType dtype() const override;
   int64_t channels() const override;

@@ -5,6 +5,8 @@
 #include <ATen/ops/linear.h>
 #include <ATen/ops/sum.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "core/error.h"
@@ -60,8 +62,11 @@ at::Tensor Loader::take(const std::string& name, at::IntArrayRef shape, std::opt
 }
 
 std::optional<LoraUpdate> Loader::update(const std::string& name, int64_t in, int64_t out) {
+  // Those of a text's tokens in SD3 are called add_*: diffusers' training of SD3 updates them too.
+  static constexpr std::array kProjections{".to_q",       ".to_k",       ".to_v",       ".to_out.0",
+                                           ".add_q_proj", ".add_k_proj", ".add_v_proj", ".to_add_out"};
   const auto projects = [&](const char* suffix) { return name.ends_with(suffix); };
-  if (!lora_ || !(projects(".to_q") || projects(".to_k") || projects(".to_v") || projects(".to_out.0"))) return {};
+  if (!lora_ || std::none_of(kProjections.begin(), kProjections.end(), projects)) return {};
   WeightStore initial = initial_weights(lora_->seed);
   const auto leaf = [&](const std::string& path, at::IntArrayRef shape) {
     const auto made = initial.take(path, shape).to(device_, at::kFloat).contiguous().set_requires_grad(true);

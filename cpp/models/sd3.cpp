@@ -3,6 +3,7 @@
 #include "models/sd3.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/silu.h>
@@ -14,6 +15,7 @@
 #include "core/backends.h"
 #include "core/error.h"
 #include "models/attention.h"
+#include "models/checkpoint.h"
 #include "models/dit_layers.h"
 #include "models/layers.h"
 
@@ -84,6 +86,7 @@ struct Sd3::Impl {
   at::ScalarType dtype = at::kFloat;
   EngineOptions options;
   std::optional<LoraOptions> lora;
+  bool checkpointing = false;
   Conv2d patches;
   at::Tensor positions;  // [max, max, C]
   TimestepEmbedder time;
@@ -183,9 +186,47 @@ struct Sd3::Impl {
     return at::cat(std::vector<at::Tensor>{a, b}, 1);
   }
 
+  // Tokens of the image and of the text.
+  struct Streams {
+    at::Tensor image, text;
+  };
+
+  // embedding: of timestep and pooled text, after SiLU. `see` observes the image's tokens of a path.
+  template <class See>
+  Streams run(const JointBlock& b, at::Tensor h, at::Tensor c, const at::Tensor& embedding, const See& see) const {
+    const auto m = b.modulation(embedding).chunk(b.second ? 9 : 6, 1);
+    const auto mc = b.text_modulation(embedding).chunk(b.last ? 2 : 6, 1);
+    const auto plain = at::layer_norm(h, {channels()}, {}, {}, kNormEps);
+    const auto normed = see(b.path + ".norm1", modulate(plain, m[1], m[0]));
+    const auto normed_c = modulated_norm(c, mc[b.last ? 0 : 1], mc[b.last ? 1 : 0]);
+
+    const auto image = b.image(normed), words = b.text(normed_c);
+    const auto mixed = attend({joined(image.q, words.q), joined(image.k, words.k), joined(image.v, words.v)});
+    h = add_gated(h, m[2], b.image_out(mixed.slice(1, 0, h.size(1))));
+    if (b.second) h = add_gated(h, m[8], b.second_out(attend((*b.second)(modulate(plain, m[7], m[6])))));
+    h = see(b.path, add_gated(h, m[5], b.ff(modulated_norm(h, m[4], m[3]))));
+    if (b.last) return {h, {}};
+    c = add_gated(c, mc[2], b.text_out(mixed.slice(1, h.size(1))));
+    c = add_gated(c, mc[5], b.text_ff(modulated_norm(c, mc[4], mc[3])));
+    return {h, c};
+  }
+
+  // The same, keeping only its inputs for the gradient.
+  Streams checkpointed(const JointBlock& b, const at::Tensor& h, const at::Tensor& c,
+                       const at::Tensor& embedding) const {
+    const auto out = checkpoint(
+        [this, &b](const std::vector<at::Tensor>& inputs) {
+          const auto made = run(b, inputs[0], inputs[1], inputs[2],
+                                [](const std::string&, at::Tensor tokens) { return tokens; });
+          return b.last ? made.image : joined(made.image, made.text);
+        },
+        {h, c, embedding});
+    return {out.slice(1, 0, h.size(1)), out.slice(1, h.size(1))};
+  }
+
   at::Tensor forward(const at::Tensor& x, const at::Tensor& t, const at::Tensor& text, const at::Tensor& pooled,
                      int64_t fan_out, const Observer* observer) const {
-    const int64_t p = config.patch_size, height = x.size(2) / p, width = x.size(3) / p, d = channels();
+    const int64_t p = config.patch_size, height = x.size(2) / p, width = x.size(3) / p;
     const auto see = [&](const std::string& path, at::Tensor tokens) {
       return observer ? to_tokens(observe(observer, path, to_image(tokens, height, width))) : tokens;
     };
@@ -194,21 +235,11 @@ struct Sd3::Impl {
     auto c = text;
     const auto embedding = at::silu(time(t).repeat_interleave(fan_out, 0) + pooled);
     const auto rounded = embedding.to(dtype);
+    const bool keeps_inputs = checkpointing && !observer && at::GradMode::is_enabled();
     for (const auto& b : blocks) {
-      const auto m = b.modulation(rounded).chunk(b.second ? 9 : 6, 1);
-      const auto mc = b.text_modulation(rounded).chunk(b.last ? 2 : 6, 1);
-      const auto plain = at::layer_norm(h, {d}, {}, {}, kNormEps);
-      const auto normed = see(b.path + ".norm1", modulate(plain, m[1], m[0]));
-      const auto normed_c = modulated_norm(c, mc[b.last ? 0 : 1], mc[b.last ? 1 : 0]);
-
-      const auto image = b.image(normed), words = b.text(normed_c);
-      const auto mixed = attend({joined(image.q, words.q), joined(image.k, words.k), joined(image.v, words.v)});
-      h = add_gated(h, m[2], b.image_out(mixed.slice(1, 0, h.size(1))));
-      if (b.second) h = add_gated(h, m[8], b.second_out(attend((*b.second)(modulate(plain, m[7], m[6])))));
-      h = see(b.path, add_gated(h, m[5], b.ff(modulated_norm(h, m[4], m[3]))));
-      if (b.last) break;
-      c = add_gated(c, mc[2], b.text_out(mixed.slice(1, h.size(1))));
-      c = add_gated(c, mc[5], b.text_ff(modulated_norm(c, mc[4], mc[3])));
+      auto made = keeps_inputs ? checkpointed(b, h, c, rounded) : run(b, h, c, rounded, see);
+      h = std::move(made.image);
+      c = std::move(made.text);
     }
     const auto last = modulation_out(embedding).chunk(2, 1);
     return unpatchify(proj_out(modulated_norm(h.to(at::kFloat), last[0], last[1])), height, width, p);
@@ -223,6 +254,7 @@ Sd3::Sd3(const Sd3Config& config, WeightStore& weights, const at::Device& device
   impl_->dtype = dtype;
   impl_->options = options.engine;
   if (options.trainable) impl_->lora = options.lora;
+  impl_->checkpointing = options.checkpointing;
   std::optional<c10::InferenceMode> differentiable;  // tensors made in inference mode never take part in a graph
   if (options.trainable) differentiable.emplace(false);
   set_up_backends(device);

@@ -37,6 +37,7 @@ class Sd3 final : public Denoiser {
   ~Sd3() override;
 
   const Sd3Config& config() const;
+  std::string part() const override { return "transformer"; }
   at::Device device() const override;
   at::ScalarType dtype() const override;
   int64_t channels() const override;

@@ -50,6 +50,7 @@ class UNet final : public Denoiser {
   UNet(UNet&&) noexcept;
 
   const UNetConfig& config() const;
+  std::string part() const override { return "unet"; }
   at::Device device() const override;
   at::ScalarType dtype() const override;
   int64_t channels() const override;

@@ -4,6 +4,8 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_unique2.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/floor.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 
@@ -80,6 +82,8 @@ void check(const Denoiser& denoiser, const Schedule& schedule, const TrainerOpti
   within(o.max_gradient_norm >= 0, "largest gradient norm", o.max_gradient_norm);
   within(o.ema_decay >= 0 && o.ema_decay < 1, "EMA decay", o.ema_decay);
   within(o.min_snr >= 0, "Min-SNR gamma", o.min_snr);
+  if (o.min_snr > 0 && schedule.flow())
+    refuse("Min-SNR weights are not defined for a flow.", "Train without them.");
   int exponent = 0;
   within(o.loss_scale == 0 ||
              (o.loss_scale > 0 && std::isfinite(o.loss_scale) && std::frexp(o.loss_scale, &exponent) == 0.5),
@@ -223,7 +227,9 @@ at::Tensor Trainer::predict(const at::Tensor& x, const at::Tensor& t, const at::
   const at::NoGradGuard no_graph;
   std::optional<Substitute> averaged;
   if (average) averaged.emplace(parameters_, averages());
-  return forward(x.to(denoiser_->device(), at::kFloat), t, rows);
+  if (!schedule_->flow() && !t.equal(t.floor()))
+    throw Error(code::kInvalidArgument, "This model takes whole numbers as timesteps.");
+  return forward(x.to(denoiser_->device(), at::kFloat), t.to(schedule_->flow() ? at::kFloat : at::kLong), rows);
 }
 
 const std::vector<at::Tensor>& Trainer::averages() const {
@@ -340,7 +346,7 @@ void Trainer::export_weights(const std::string& path, bool average, at::ScalarTy
     // Without a word on alpha readers take alpha = rank.
     const bool up = lora && name.ends_with(lora_up_name(""));
     const at::Tensor value = up ? values[i].detach() * (lora->alpha / static_cast<double>(lora->rank)) : values[i];
-    tensors.emplace_back(lora ? kLoraPrefix + name : name, stored(value, dtype));
+    tensors.emplace_back(lora ? denoiser_->part() + "." + name : name, stored(value, dtype));
   }
   write_safetensors(path, tensors, {{"format", "pt"}});
 }

@@ -3,10 +3,12 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/mm.h>
 
+#include <array>
 #include <cmath>
 #include <map>
 #include <memory>
 #include <optional>
+#include <string_view>
 
 #include "core/error.h"
 #include "weights/json.h"
@@ -18,6 +20,15 @@ namespace {
 struct Update {
   at::Tensor down, up, alpha;
 };
+
+constexpr std::array<std::string_view, 2> kPrefixes{"unet.", "transformer."};
+
+// A name without the part that it begins with; empty for another part.
+std::string_view within_part(std::string_view name) {
+  for (const auto prefix : kPrefixes)
+    if (name.starts_with(prefix)) return name.substr(prefix.size());
+  return {};
+}
 
 // alpha / rank of all modules that say nothing else.
 double common_scale(const SafetensorsFile& file) {
@@ -43,13 +54,14 @@ double lora_scale(std::string_view metadata) {
     JsonReader json(metadata, "lora_adapter_metadata");
     json.object([&](const std::string& key) {
       if (json.null()) return;
-      if (key == "unet.r") {
+      const auto own = within_part(key);
+      if (own == "r") {
         rank = json.number();
-      } else if (key == "unet.lora_alpha") {
+      } else if (own == "lora_alpha") {
         alpha = json.number();
-      } else if (key == "unet.use_rslora") {
+      } else if (own == "use_rslora") {
         root = json.boolean();
-      } else if (key == "unet.alpha_pattern" || key == "unet.rank_pattern") {
+      } else if (own == "alpha_pattern" || own == "rank_pattern") {
         json.object([&](const std::string&) {
           patterns = true;
           json.skip();
@@ -79,14 +91,14 @@ void merge_lora(WeightStore& weights, const std::string& path, double scale) {
   for (const auto& entry : file->tensors()) {
     const std::string& name = entry.first;
     const auto refuse = [&] {
-      throw Error(code::kModelUnsupported, path + ": tensor " + quoted_name(name) + " is not a LoRA weight of a UNet.",
-                  "Supported are LoRA files as diffusers writes them, for the UNet only.");
+      throw Error(code::kModelUnsupported, path + ": tensor " + quoted_name(name) + " is not a LoRA weight of a UNet or a transformer.",
+                  "Supported are LoRA files as diffusers writes them, for the denoiser only.");
     };
-    if (!name.starts_with(kLoraPrefix)) refuse();
+    const std::string own(within_part(name));
+    if (own.empty()) refuse();
     const auto part = [&](const char* suffix, at::Tensor Update::*member) {
-      if (!name.ends_with(suffix)) return false;
-      const std::string module = name.substr(
-          std::string(kLoraPrefix).size(), name.size() - std::string(kLoraPrefix).size() - std::string(suffix).size());
+      if (!own.ends_with(suffix)) return false;
+      const std::string module = own.substr(0, own.size() - std::string(suffix).size());
       (*updates)[module + ".weight"].*member = file->tensor(name);
       return true;
     };
@@ -145,7 +157,14 @@ void merge_updates(WeightStore& weights, const std::vector<LowRankUpdate>& updat
                   "Was it trained from this model?");
     auto& file = files[one.file];
     if (!file) file = SafetensorsFile::open(one.file);
-    (*merged)[bare(one.weight)].push_back({one.file, file->tensor(one.down), file->tensor(one.up), one.scale});
+    at::Tensor up = file->tensor(one.up);
+    if (one.end > 0) {
+      if (one.begin < 0 || one.begin >= one.end || up.dim() < 2 || one.end > up.size(0))
+        throw Error(code::kModelInvalid, one.file + " has too few rows in " + quoted_name(one.up) + ".",
+                    "Was it trained from this model?");
+      up = up.slice(0, one.begin, one.end);
+    }
+    (*merged)[bare(one.weight)].push_back({one.file, file->tensor(one.down), up, one.scale});
   }
   weights.adapt([merged](const std::string& name, const at::Tensor& weight) {
     const auto found = merged->find(bare(name));

@@ -177,6 +177,8 @@ export interface LowRankUpdate {
   down: string;
   up: string;
   scale: number;
+  /** of an `up` that is of several weights: its rows [begin, end) that are of this one */
+  rows?: readonly [number, number];
 }
 
 /** The Euler steps of a flow. */
@@ -195,7 +197,7 @@ export interface ModelPart<Config> {
   synthetic?: number | bigint;
   /** instead of files: initial weights for training from scratch */
   initial?: number | bigint;
-  /** LoRA updates merged into the UNet's weights on loading: a pytorch_lora_weights.safetensors of diffusers, and its scale */
+  /** LoRA updates merged into the denoiser's weights on loading: a pytorch_lora_weights.safetensors of diffusers, and its scale */
   lora?: { file: string; scale: number };
   /** instead of `lora`: updates by the names of the weights */
   updates?: LowRankUpdate[];

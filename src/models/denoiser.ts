@@ -57,6 +57,26 @@ export function defaultRange(source: Denoiser & Pick<ModelSource, 'schedule'>): 
   return source.transformer ? DIT_RANGE : DEFAULT_RANGE;
 }
 
+/** The UNet or the transformer of a model. */
+export function denoiserOf({ unet, transformer }: Denoiser): ModelPart<unknown> {
+  const part = unet ?? transformer;
+  if (part) return part;
+  throw new DiffmineError('MODEL_INVALID', 'The model has neither a UNet nor a transformer.');
+}
+
+/** The same with a change of its UNet or transformer. */
+export function withDenoiser<Source extends Denoiser>(
+  source: Source,
+  change: <Config>(part: ModelPart<Config>) => ModelPart<Config>,
+): Source {
+  const { unet, transformer } = source;
+  return {
+    ...source,
+    ...(unet && { unet: change(unet) }),
+    ...(transformer && { transformer: change(transformer) }),
+  };
+}
+
 /**
  * The UNet of a model.
  *
@@ -68,6 +88,6 @@ export function unetOf(source: Denoiser, task = 'This'): ModelPart<UNetConfig> {
   throw new DiffmineError(
     'MODEL_UNSUPPORTED',
     `${task} needs a model with a UNet; this one is ${NAMES[architectureOf(source)]}.`,
-    'Scanning, mining, localizing and sampling work with this model.',
+    'Scanning, mining, localizing, sampling and training a LoRA work with this model.',
   );
 }

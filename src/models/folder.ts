@@ -14,7 +14,7 @@ import {
   readUNetConfig,
   readVaeConfig,
 } from './configs.js';
-import { architectureOf, unetOf, type Architecture } from './denoiser.js';
+import { architectureOf, withDenoiser, type Architecture } from './denoiser.js';
 import { checkFit, checkTransformer, type LoadedPart, type TextParts } from './fit.js';
 import { isObject, readJsonObject, type JsonObject } from './json.js';
 import type { HubHooks } from './hub/hub.js';
@@ -275,7 +275,7 @@ export const LORA_WEIGHTS = 'pytorch_lora_weights.safetensors';
 export const LORA = 'lora.json';
 export const LORA_FORMAT = 'diffmine-lora-1';
 
-/** A folder that `train --lora-rank` wrote: the model it started from, with the updates added to its UNet's weights when they are loaded. */
+/** A folder that `train --lora-rank` wrote: the model it started from, with the updates added to its denoiser's weights when they are loaded. */
 async function openLora(location: string, options: OpenOptions, hooks: HubHooks): Promise<ModelFolder> {
   const root = path.resolve(location);
   const { format, base, scale, variant } = await readJsonObject(path.join(root, LORA));
@@ -310,12 +310,11 @@ async function openLora(location: string, options: OpenOptions, hooks: HubHooks)
     headers: [readSafetensorsHeader(file)],
     bytes: [(await stat(file)).size],
   });
-  const unet = unetOf(model.source, 'A LoRA');
   const fingerprint = hash.digest('hex');
   const changed = {
     ...model,
     path: root,
-    source: { ...model.source, unet: { ...unet, lora: { file, scale } } },
+    source: withDenoiser(model.source, (own) => ({ ...own, lora: { file, scale } })),
     fingerprint,
   };
   return { ...changed, summary: () => ({ ...model.summary(), path: root, lora: { base: at, scale }, fingerprint }) };

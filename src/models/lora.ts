@@ -1,5 +1,5 @@
 // LoRA files: low-rank updates of weights, in the names of diffusers, of PEFT and of kohya's scripts. Everything in a file is applied, or the file is refused.
-import { unetOf } from './denoiser.js';
+import { architectureOf, denoiserOf, withDenoiser, type Architecture } from './denoiser.js';
 import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
@@ -28,8 +28,7 @@ export function parseLora(text: string): { file: string; scale: number } {
  */
 export async function applyLoras(model: ModelFolder, given: readonly string[]): Promise<ModelFolder> {
   if (given.length === 0) return model;
-  const own = unetOf(model.source, 'A LoRA');
-  const { lora } = own;
+  const { lora } = denoiserOf(model.source);
   const all = [...(lora ? [lora] : []), ...(await Promise.all(given.map(located)))];
   const targets = targetsOf(model);
   const updates = new Map<Target['part'], LowRankUpdate[]>();
@@ -42,14 +41,11 @@ export async function applyLoras(model: ModelFolder, given: readonly string[]): 
     await hashWeights(hash, 'lora', { files: [file], headers: [header], bytes: [(await stat(file)).size] });
   }
   const fingerprint = hash.digest('hex');
-  const unet = { ...own };
-  delete unet.lora;
   const { textEncoders } = model.source;
   return {
     ...model,
     source: {
-      ...model.source,
-      unet: updated(unet, updates.get('unet')),
+      ...withDenoiser(model.source, ({ lora: _, ...own }) => updated(own, updates.get('denoiser'))),
       ...(textEncoders && {
         textEncoders: textEncoders.map((encoder, i) => updated(encoder, updates.get(i === 0 ? 'text' : 'text2'))),
       }),
@@ -77,15 +73,22 @@ async function located(text: string): Promise<{ file: string; scale: number }> {
 }
 
 interface Target {
-  /** text2: of SDXL's second text encoder */
-  part: 'unet' | 'text' | 'text2';
+  /** text2: of the second text encoder of SDXL and SD3 */
+  part: 'denoiser' | 'text' | 'text2';
   /** as the store names it */
   weight: string;
 }
 
+/** Prefixes of the denoiser's modules; `kohya` names have underscores for dots. */
+const PREFIXES: Record<'unet' | 'transformer', { prefixes: string[]; kohya: string[] }> = {
+  unet: { prefixes: ['', 'unet.', 'base_model.model.'], kohya: ['lora_unet_'] },
+  transformer: { prefixes: ['', 'transformer.', 'base_model.model.'], kohya: ['lora_transformer_'] },
+};
+const partOf = (kind: Architecture): 'unet' | 'transformer' => (kind === 'unet' ? 'unet' : 'transformer');
+
 /** Every weight that can be updated, by the names that LoRA files have for its module. */
-function targetsOf({ source }: ModelFolder): Map<string, Target> {
-  const found = new Map<string, Target>();
+function targetsOf({ source }: ModelFolder): Map<string, Target[]> {
+  const found = new Map<string, Target[]>();
   const add = (
     part: Target['part'],
     prefixes: readonly string[],
@@ -96,11 +99,11 @@ function targetsOf({ source }: ModelFolder): Map<string, Target> {
       if (!weight.endsWith('.weight')) continue;
       const stored = weight.slice(0, -'.weight'.length);
       // text encoders have the prefix in some files and not in others
-      for (const module of part !== 'unet'
+      for (const module of part !== 'denoiser'
         ? [stored, stored.startsWith('text_model.') ? stored.slice(11) : `text_model.${stored}`]
         : [stored]) {
-        for (const prefix of prefixes) found.set(`${prefix}${module}`, { part, weight });
-        for (const prefix of kohya) found.set(`${prefix}${module.replaceAll('.', '_')}`, { part, weight });
+        for (const prefix of prefixes) found.set(`${prefix}${module}`, [{ part, weight }]);
+        for (const prefix of kohya) found.set(`${prefix}${module.replaceAll('.', '_')}`, [{ part, weight }]);
       }
     }
   };
@@ -108,10 +111,47 @@ function targetsOf({ source }: ModelFolder): Map<string, Target> {
     part.tensors
       ? part.tensors.map(({ name }) => name)
       : part.files.flatMap((file) => Object.keys(readSafetensorsHeader(file).tensors));
-  add('unet', ['', 'unet.', 'base_model.model.'], ['lora_unet_'], namesOf(unetOf(source, 'A LoRA')));
+  const kind = architectureOf(source);
+  const { prefixes, kohya } = PREFIXES[partOf(kind)];
+  const own = namesOf(denoiserOf(source));
+  add('denoiser', prefixes, kohya, own);
+  if (kind === 'sd3')
+    for (const [module, weights] of originalModules(own))
+      found.set(
+        `lora_unet_${module.replaceAll('.', '_')}`,
+        weights.map((weight) => ({ part: 'denoiser', weight })),
+      );
   const [first, second] = source.textEncoders ?? [];
   if (first) add('text', ['text_encoder.'], ['lora_te_', 'lora_te1_'], namesOf(first));
   if (second) add('text2', ['text_encoder_2.'], ['lora_te2_'], namesOf(second));
+  return found;
+}
+
+/** Modules of Stable Diffusion 3's blocks under the names of its authors, which kohya's scripts keep: queries, keys and values are one module. */
+const SD3_MODULES: Record<string, string[]> = {
+  'x_block.attn.qkv': ['attn.to_q', 'attn.to_k', 'attn.to_v'],
+  'x_block.attn.proj': ['attn.to_out.0'],
+  'x_block.attn2.qkv': ['attn2.to_q', 'attn2.to_k', 'attn2.to_v'],
+  'x_block.attn2.proj': ['attn2.to_out.0'],
+  'x_block.mlp.fc1': ['ff.net.0.proj'],
+  'x_block.mlp.fc2': ['ff.net.2'],
+  'x_block.adaLN_modulation.1': ['norm1.linear'],
+  'context_block.attn.qkv': ['attn.add_q_proj', 'attn.add_k_proj', 'attn.add_v_proj'],
+  'context_block.attn.proj': ['attn.to_add_out'],
+  'context_block.mlp.fc1': ['ff_context.net.0.proj'],
+  'context_block.mlp.fc2': ['ff_context.net.2'],
+};
+
+/** Original modules with the weights that they are. Those whose rows diffusers has in another order are left out, and so refused. */
+function originalModules(weights: readonly string[]): Map<string, string[]> {
+  const there = new Set(weights);
+  const found = new Map<string, string[]>();
+  for (let block = 0; there.has(`transformer_blocks.${block}.attn.to_q.weight`); block++)
+    for (const [module, own] of Object.entries(SD3_MODULES)) {
+      const named = own.map((name) => `transformer_blocks.${block}.${name}.weight`);
+      if (named.every((name) => there.has(name))) found.set(`joint_blocks.${block}.${module}`, named);
+    }
+  if (there.has('context_embedder.weight')) found.set('context_embedder', ['context_embedder.weight']);
   return found;
 }
 
@@ -126,7 +166,7 @@ async function updatesOf(
   file: string,
   header: SafetensorsHeader,
   scale: number,
-  targets: ReadonlyMap<string, Target>,
+  targets: ReadonlyMap<string, readonly Target[]>,
 ): Promise<(LowRankUpdate & { part: Target['part'] })[]> {
   const modules = new Map<string, { down?: string; up?: string; alpha?: string }>();
   const of = (module: string): { down?: string; up?: string; alpha?: string } => {
@@ -173,12 +213,21 @@ async function updatesOf(
     [...modules.values()].flatMap(({ alpha }) => alpha ?? []),
   );
   const common = await commonScale(file, header);
-  return [...modules].map(([module, { down = '', up = '', alpha }]) => {
+  return [...modules].flatMap(([module, { down = '', up = '', alpha }]) => {
     const rank = header.tensors[down]?.shape[0] ?? 1;
     const own = alpha === undefined ? common(module) : (toFloat32(alphas[alpha] as Tensor)[0] ?? NaN) / rank;
     if (!Number.isFinite(own))
       throw new DiffmineError('WEIGHTS_INVALID', `'${file}': the alpha of ${module} is not finite.`);
-    return { ...(targets.get(module) as Target), file, down, up, scale: scale * own };
+    const places = targets.get(module) ?? [];
+    const each = (header.tensors[up]?.shape[0] ?? 0) / places.length;
+    return places.map((place, i) => ({
+      ...place,
+      file,
+      down,
+      up,
+      scale: scale * own,
+      ...(places.length > 1 && { rows: [i * each, (i + 1) * each] as const }),
+    }));
   });
 }
 
@@ -209,7 +258,9 @@ async function commonScale(file: string, { metadata }: SafetensorsHeader): Promi
     const [rank, alpha] = [get('r'), get('lora_alpha')].map((value) => (typeof value === 'number' ? value : undefined));
     return rank === undefined ? 1 : (alpha ?? rank) / rank;
   };
-  const prefixes = ['unet.', 'text_encoder.', 'text_encoder_2.'];
+  const prefixes = ['unet.', 'transformer.', 'text_encoder.', 'text_encoder_2.'];
+  // of modules whose names begin with no part
+  const denoiser = Object.keys(config).some((key) => key.startsWith('transformer.')) ? 'transformer.' : 'unet.';
   const prefixed = Object.keys(config).some((key) => prefixes.some((prefix) => key.startsWith(prefix)));
-  return (module) => scaleFor(prefixed ? (prefixes.find((prefix) => module.startsWith(prefix)) ?? 'unet.') : '');
+  return (module) => scaleFor(prefixed ? (prefixes.find((prefix) => module.startsWith(prefix)) ?? denoiser) : '');
 }

@@ -88,6 +88,21 @@ withAddon(
 );
 
 withAddon(
+  'a LoRA of a DiT is trained on classes, and mines',
+  async () => {
+    const train = ['train', at('data'), '--from', at('model'), '--out', at('lora'), '--lora-rank', '2', '--steps', '2'];
+    const trained = await cli([...train, '--train-batch', '2', '--size', '48', '--sample-every', '0', ...CPU]);
+    expect(trained).toMatchObject({ code: 0 });
+    const scan = ['scan', at('data'), '--model', at('lora'), '--out', at('lora-run'), '--samples', '2'];
+    expect(await cli([...scan, '--size', '48', '--patch', '16', ...CPU])).toMatchObject({ code: 0 });
+    expect(JSON.parse(readFileSync(at('lora-run', 'manifest.json'), 'utf8'))).toMatchObject({
+      options: { tBegin: 100, tEnd: 500 },
+    });
+  },
+  300_000,
+);
+
+withAddon(
   'a DiT samples images, by any name of a class',
   async () => {
     const labels = ['--labels', 'Tinca tinca', '--labels', '4'];
@@ -115,16 +130,16 @@ withAddon(
 withAddon(
   'what needs a UNet says so',
   async () => {
-    const refused = {
-      code: 3,
-      stderr: expect.stringMatching(/needs a model with a UNet; this one is a DiT/) as string,
-    };
     expect(
       await cli(['translate', at('data'), '--model', at('model'), '--out', at('translated'), ...CPU]),
-    ).toMatchObject(refused);
-    expect(await cli(['train', at('data'), '--from', at('model'), '--out', at('trained'), ...CPU])).toMatchObject(
-      refused,
-    );
+    ).toMatchObject({
+      code: 3,
+      stderr: expect.stringMatching(/needs a model with a UNet; this one is a DiT/) as string,
+    });
+    expect(await cli(['train', at('data'), '--from', at('model'), '--out', at('trained'), ...CPU])).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/only a LoRA is trained[^]*--lora-rank/) as string,
+    });
   },
   300_000,
 );

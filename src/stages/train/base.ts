@@ -18,7 +18,7 @@ import {
   type ModelFolder,
   type OpenOptions,
 } from '../../models/index.js';
-import { unetOf } from '../../models/denoiser.js';
+import { architectureOf, channelsOf, denoiserOf, type Architecture } from '../../models/denoiser.js';
 import { LORA, LORA_FORMAT, LORA_WEIGHTS } from '../../models/folder.js';
 import type { HubHooks } from '../../models/hub/hub.js';
 import { pinned } from '../../models/locate.js';
@@ -42,6 +42,9 @@ import type { TrainSettings } from './options.js';
 export type Named = Pick<TrainSettings, 'from' | 'new' | 'vae' | 'textEncoder' | 'variant' | 'fold'>;
 
 export interface Base {
+  architecture: Architecture;
+  /** predicts the velocity of a flow */
+  flow: boolean;
   kind: 'latent' | 'pixel';
   conditioning: 'text' | 'class';
   /** default side of the crops, and the number that sides must be a multiple of, in pixels */
@@ -52,8 +55,8 @@ export interface Base {
   fold: number;
   /** timestep spacing of the model's scheduler */
   spacing: string;
-  /** the trained UNet; its initial weights are those of `from`, or random */
-  start(labels: readonly string[], seed: number): Pick<ModelSource, 'unet' | 'schedule'>;
+  /** the trained denoiser; its initial weights are those of `from`, or random */
+  start(labels: readonly string[], seed: number): Pick<ModelSource, 'unet' | 'transformer' | 'schedule'>;
   /** models that encode latents and text; undefined for class-conditional pixel models */
   encoder: ModelSource | undefined;
   /** fingerprint of the encoder's output */
@@ -100,14 +103,14 @@ export async function openBase(named: Named, hooks: HubHooks = {}): Promise<Base
         'Leave them out, or train a new model with `new`.',
       );
     const model = await openModel(named.from, variantOf(named), hooks);
-    const unet = unetOf(model.source, 'Training');
-    if (unet.tensors)
+    const denoiser = denoiserOf(model.source);
+    if (denoiser.tensors)
       throw new DiffmineError(
         'MODEL_UNSUPPORTED',
         `'${named.from}' is a checkpoint in one file; fine-tuning needs a model folder.`,
         `Convert it with Python: python -c 'from diffusers import StableDiffusionPipeline; StableDiffusionPipeline.from_single_file("${named.from}").save_pretrained("FOLDER")'`,
       );
-    if (unet.lora)
+    if (denoiser.lora)
       throw new DiffmineError(
         'MODEL_UNSUPPORTED',
         `'${named.from}' is a LoRA, not a complete model.`,
@@ -174,8 +177,10 @@ function tellClashes(
 function fromModel(model: ModelFolder): Base {
   const { source, conditioning, kind, vaeFactor, fold, sizeMultiple } = model;
   const { vae, textEncoders, schedule } = source;
-  const unet = unetOf(source, 'Training');
+  const { unet, transformer } = source;
   return {
+    architecture: architectureOf(source),
+    flow: schedule.prediction === 'flow',
     kind,
     conditioning,
     side: model.sampleSize,
@@ -184,11 +189,11 @@ function fromModel(model: ModelFolder): Base {
     spacing: model.timestepSpacing,
     // Every downsampling halves: sides that it divides lose nothing.
     multiple: Math.max(sizeMultiple, vaeFactor * fold),
-    start: () => ({ unet, schedule }),
+    start: () => ({ ...(unet && { unet }), ...(transformer && { transformer }), schedule }),
     encoder:
       vae || textEncoders
         ? {
-            unet: placeholder(unet.config.inChannels),
+            unet: placeholder(channelsOf(source)),
             ...(vae && { vae }),
             ...(textEncoders && { textEncoders }),
             schedule,
@@ -287,6 +292,8 @@ async function newModel(
   const vaeFactor = vaeModel?.vaeFactor ?? 1;
   const multiple = vaeFactor * fold * 2 ** (size.channels.length - 1);
   return {
+    architecture: 'unet',
+    flow: false,
     kind: size.kind,
     conditioning: textModel ? 'text' : 'class',
     side: size.side,

@@ -198,6 +198,14 @@ function fillIn(asked: Partial<TrainSettings>, named: Named, base: Base): TrainS
       'LoRA needs a trained model to start from.',
       'Give `from` MODEL, or leave out `loraRank`.',
     );
+  if (loraRank === 0 && base.architecture !== 'unet')
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `'${named.from ?? ''}' has a transformer, of which only a LoRA is trained.`,
+      'Give `loraRank`, such as 8.',
+    );
+  if (filled.minSnr > 0 && base.flow)
+    throw new DiffmineError('INVALID_ARGUMENT', '`minSnr` does not apply to flows.', 'Leave it out.');
   return {
     ...filled,
     ...named,

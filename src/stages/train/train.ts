@@ -1,4 +1,4 @@
-// `train`: fine-tunes the UNet of a model, or trains a small model from scratch, and writes a model folder.
+// `train`: fine-tunes the UNet of a model, or a LoRA of its denoiser, or trains a small model from scratch, and writes a model folder.
 //
 //   OUT/train.json         settings, data, state          OUT/metrics.jsonl   loss of every step, validations, grids
 //   OUT/checkpoints/       the last few, and the best      OUT/samples/        grids of sampled images
