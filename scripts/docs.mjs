@@ -41,6 +41,7 @@ const GUIDES = {
   status: '../guides/queue.md',
   retry: '../guides/queue.md',
   cancel: '../guides/queue.md',
+  completion: '../getting-started/install.md#completion',
   demo: '../getting-started/demo.md',
   verify: '../contributing/verify.md',
   bench: '../guides/benchmarking.md',

@@ -4,12 +4,18 @@ import type { Given } from '../options/check.js';
 import type { Schema } from '../options/option.js';
 import type { Line } from '../tools/submit/line.js';
 
+/** Shells that commands are completed in. */
+export const SHELLS = ['bash', 'zsh', 'fish'] as const;
+export type Shell = (typeof SHELLS)[number];
+
 export interface CommandContext {
   output: Output;
   /** aborted by the first Ctrl-C or SIGTERM */
   signal: AbortSignal;
   /** reads the words after --, of a command that takes another command line */
   readLine: () => Promise<Line>;
+  /** the completion script of a shell, which is about all commands */
+  completion: (shell: Shell) => Promise<string>;
 }
 
 /** What a command has to say: the same result for people and, with --json, for programs. */

@@ -167,6 +167,12 @@ export const COMMANDS: readonly Entry[] = [
       'Measure the UNet, the stages, training and the whole pipeline; compare with a baseline, diffusers and the reference implementation',
     load: async () => (await import('./commands/bench.js')).benchCommand,
   },
+  {
+    name: 'completion',
+    describe: 'Print a script that completes commands and options in bash, zsh or fish',
+    places: ['shell'],
+    load: async () => (await import('./commands/completion.js')).completionCommand,
+  },
 ];
 
 export async function loadCommand({ load, ...listed }: Entry): Promise<Command> {

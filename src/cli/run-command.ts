@@ -53,7 +53,9 @@ async function run(
       await ensureSetup({ onLog: (line) => output.log(line), signal: cancel.signal });
     }
     const readLine: CommandContext['readLine'] = async () => (await import('./line.js')).readLine(line ?? []);
-    outcome = await one.handle(values, { output, signal: cancel.signal, readLine });
+    const completion: CommandContext['completion'] = async (shell) =>
+      (await import('./completion.js')).completionOf(shell);
+    outcome = await one.handle(values, { output, signal: cancel.signal, readLine, completion });
   } catch (thrown) {
     const error = asDiffmineError(thrown);
     if (error.code !== 'CANCELLED' && !cancel.signal.aborted) throw error;

@@ -72,8 +72,6 @@ const FOREIGN = [
   '--unreleased',
   '--ref',
   '--delete',
-  '--medium',
-  '--set',
   '--help',
 ];
 
