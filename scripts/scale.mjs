@@ -1,6 +1,7 @@
 // Memory and time of a run of very many images: its plan, its resumption and the ranking of its patches, each in a process of its own. The images are names
 // that nobody drew, and a fake reader lists them; everything else is what scan and mine use.
-//   node scripts/scale.mjs [IMAGES] [FOLDER] [--shard-size N]    default: 10 million in a temporary folder; needs the built package (npm run setup)
+//   node scripts/scale.mjs [IMAGES] [FOLDER] [--shard-size N] [--queue redis://HOST]
+// Default: 10 million in a temporary folder. With a queue, which must hold nothing else, the shards are also put in it. Needs the built package (npm run setup).
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
@@ -12,7 +13,10 @@ import { parseArgs } from 'node:util';
 const require = createRequire(import.meta.url);
 const load = (name) => require(`../dist/${name}.js`);
 const LABELS = 365;
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { 'shard-size': { type: 'string' } } });
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { 'shard-size': { type: 'string' }, queue: { type: 'string' } },
+});
 const [images = '10000000', folder, stage] = positionals;
 const count = Number(images);
 
@@ -100,6 +104,28 @@ const STAGES = {
     for (const shard of done) scored += (await run.readShard(shard)).images;
     return `${done.length} shards done, ${scored} images`;
   },
+  /** Every shard put in the queue, as by the command that begins the run, and looked for by a worker. */
+  async enqueue() {
+    const { connect } = load('pipeline/queue/bull');
+    const { enqueue, refill } = load('pipeline/queue/jobs');
+    const { Redis } = require('ioredis');
+    const connection = await connect({ url: values.queue, kind: 'redis', shown: values.queue });
+    const shards = Math.ceil(count / Number(values['shard-size'] ?? 64));
+    const missing = Array.from({ length: shards }, (_, shard) => shard);
+    const run = { run: folder, id: 'scale', version: '0' };
+    const redis = new Redis(values.queue);
+    const held = async () => Number(/^used_memory:(\d+)/m.exec(await redis.info('memory'))[1]);
+    const before = await held();
+    await enqueue(connection, run, { missing });
+    const bytes = (await held()) - before;
+    const put = performance.now();
+    await refill(connection, run, { missing });
+    const again = Math.round((performance.now() - put) / 100) / 10;
+    await connection.queue.obliterate({ force: true });
+    await connection.close();
+    redis.disconnect();
+    return `${shards} shards in the queue, ${(bytes / 2 ** 20).toFixed(0)} MiB in Redis; put once more in ${again} s`;
+  },
   async rank() {
     const { Run } = load('runs/run');
     const run = await Run.open(folder);
@@ -182,8 +208,8 @@ if (stage) {
   );
 } else {
   const place = folder ?? fs.mkdtempSync(path.join(os.tmpdir(), 'diffmine-scale-'));
-  for (const name of ['plan', 'finish', 'list', 'resume', 'rank']) {
-    const size = values['shard-size'] === undefined ? [] : ['--shard-size', values['shard-size']];
+  for (const name of ['plan', 'finish', 'list', 'resume', 'rank', ...(values.queue ? ['enqueue'] : [])]) {
+    const size = ['shard-size', 'queue'].flatMap((key) => (values[key] === undefined ? [] : [`--${key}`, values[key]]));
     const { status } = spawnSync(process.execPath, [fileURLToPath(import.meta.url), images, place, name, ...size], {
       stdio: ['ignore', 'inherit', 'inherit'],
     });

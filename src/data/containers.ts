@@ -2,6 +2,7 @@
 // small columns are read; images are named by their place (bytes/names.ts) and read when they are needed.
 import path from 'node:path';
 import { DiffmineError } from '../util/errors.js';
+import { chunks } from '../util/group.js';
 import { imageLeaf } from './bytes/member.js';
 import { parquetName, tarName } from './bytes/names.js';
 import { ParquetFile, type Leaf } from './bytes/parquet.js';
@@ -33,6 +34,8 @@ const TEXTS = new Set([
 /** Longer texts are no labels, and are not carried. */
 const MOST_TEXT = 2 ** 16;
 const MOST_CARRIED = 1000;
+/** Containers that are read at once. */
+const TOGETHER = 8;
 
 /** What an image is listed with. */
 interface Candidate {
@@ -47,7 +50,7 @@ interface Candidate {
 export const isContainer = (name: string): boolean => /\.(tar|parquet)$/i.test(name);
 
 /**
- * Lists the images of containers, one after the other.
+ * Lists the images of containers, in their order.
  *
  * @param files names (names.ts), in order
  * @param root that names of images start at
@@ -56,21 +59,37 @@ export const isContainer = (name: string): boolean => /\.(tar|parquet)$/i.test(n
 export async function readContainers(files: readonly string[], root: string, options: DatasetSource): Promise<Listing> {
   const found = new Listing();
   const labels = new Labels(found, options);
-  for (const file of files) {
+  const read = async (file: string): Promise<{ images: Candidate[]; mtime: number }> => {
     const name = file.startsWith(`${root}/`) ? file.slice(root.length + 1) : file;
     const source = await openSource(file);
     try {
-      const read = /\.parquet$/i.test(file)
+      const images: Candidate[] = [];
+      const members = /\.parquet$/i.test(file)
         ? parquetImages(source, name, options, labels)
         : tarImages(source, name, found);
-      for await (const { path: image, bytes, fields } of read)
-        labels.add(image, fields, { file: imageFile(root, image), bytes, mtime: source.mtime ?? 0 });
+      for await (const image of members) images.push(image);
+      return { images, mtime: source.mtime ?? 0 };
     } finally {
       await source.close();
     }
-  }
+  };
+  // several are read at once; the first one alone, as it says in which column labels are
+  const groups = [files.slice(0, 1), ...chunks(files.slice(1), TOGETHER)];
+  for (const group of groups)
+    for (const { images, mtime } of await allOf(group.map(read)))
+      for (const { path: image, bytes, fields } of images)
+        labels.add(image, fields, { file: imageFile(root, image), bytes, mtime });
   labels.check(files);
   return found;
+}
+
+/** As Promise.all, but waits for all of them before the first failure in their order is thrown. */
+async function allOf<T>(work: readonly Promise<T>[]): Promise<T[]> {
+  const outcomes = await Promise.allSettled(work);
+  return outcomes.map((outcome) => {
+    if (outcome.status === 'rejected') throw outcome.reason;
+    return outcome.value;
+  });
 }
 
 /** Gives images their labels. */

@@ -5,9 +5,10 @@ import type { DeviceInfo, Dtype } from '../engine/types.js';
 import { findDevice, withDtype } from '../runs/device.js';
 import { chooseDtype, type DtypeChoice, type DtypeContext } from '../runs/dtype.js';
 import { usableCores } from '../engine/cores.js';
+import { byteSize } from '../util/bytes.js';
 import type { SplitOptions } from './options.js';
 
-type Asked = Pick<SplitOptions, 'device' | 'devices' | 'workers'>;
+type Asked = Pick<SplitOptions, 'device' | 'devices' | 'workers' | 'queue'>;
 
 type Devices = [DeviceInfo, ...DeviceInfo[]];
 
@@ -22,7 +23,7 @@ export function chooseDevices(
   options: Asked & { dtype: DtypeChoice },
   context: DtypeContext = {},
 ): { devices: Devices; dtype: Dtype } {
-  const devices = findDevices(options);
+  const devices = findDevices(options, context.onLog);
   const [first] = devices;
   if (options.devices === undefined && (options.device ?? 'auto') === 'auto')
     context.onLog?.(`Device: ${first.id} (${first.name}).`);
@@ -31,8 +32,37 @@ export function chooseDevices(
   return { devices, dtype };
 }
 
-function findDevices({ device = 'auto', devices, workers }: Asked): Devices {
-  if (devices === undefined) return [findDevice(device)];
+/** Memory that a batch is chosen for where the GPU is elsewhere, bytes. */
+const ELSEWHERE = 16 * 2 ** 30;
+
+/** What a run that workers of a queue do on their GPUs is planned for. */
+function deviceElsewhere(id: string): DeviceInfo {
+  return {
+    id,
+    name: 'a GPU of the workers',
+    memoryTotal: ELSEWHERE,
+    memoryFree: ELSEWHERE,
+    computeCapability: '',
+    threads: 0,
+    cpuCapability: '',
+    dtypes: ['fp32', 'fp16', 'bf16'],
+    nativeDtypes: ['fp32', 'fp16', 'bf16'],
+  };
+}
+
+/** Whether a GPU is meant that only the workers of a queue have: whoever begins the run needs none. */
+function isElsewhere({ device, queue }: Asked): boolean {
+  return queue !== undefined && /^cuda(:\d+)?$/.test(device ?? '') && !listDevices().some(({ id }) => id !== 'cpu');
+}
+
+function findDevices({ device = 'auto', devices, workers, queue }: Asked, onLog?: DtypeContext['onLog']): Devices {
+  if (devices === undefined) {
+    if (!isElsewhere({ device, queue })) return [findDevice(device)];
+    onLog?.(
+      `There is no GPU here: the run is planned for GPUs of the workers with ${byteSize(ELSEWHERE)} of free memory. Set \`batch\` for others.`,
+    );
+    return [deviceElsewhere(device === 'cuda' ? 'cuda:0' : device)];
+  }
   if (device !== 'auto')
     throw new DiffmineError(
       'INVALID_ARGUMENT',

@@ -80,6 +80,13 @@ const scanWith = (samples: number, out: string, ...more: string[]): string[] => 
     expect(await bytesOf('plain', ['shards', 'skipped.jsonl'])).toEqual(reference['scan']);
     expect(resultBytes(at('copy-of-plain'), ['mine'])).toEqual(reference['mine']);
     expect(readFileSync(join(at('copy-of-plain'), 'report', 'index.html'), 'utf8')).toContain('<html');
+    const aside = ['report', 's3://runs/plain', '--out'];
+    await ok(cli([...aside, at('page')]));
+    expect(resultBytes(at('page'), ['.'])).toEqual(resultBytes(join(at('copy-of-plain'), 'report'), ['.']));
+    expect(await cli([...aside, at('copy-of-plain')])).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('is not empty and not a report') as string,
+    });
     const table = ['--table', 'patches', '--format', 'csv', '--out'];
     await ok(cli(['export', 's3://runs/plain', ...table, at('bucket.csv')]));
     await ok(cli(['export', at('local'), ...table, at('local.csv')]));

@@ -1,4 +1,5 @@
 // Faults of a scan on a queue that take longer than every change can wait for: the bytes are those of a scan without a queue.
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +11,21 @@ import { hasPostgres, PostgresServer } from '../helpers/postgres.js';
 import { hasRedis, RedisServer } from '../helpers/redis.js';
 import { hasS3, S3Server } from '../helpers/s3.js';
 import { cli, hasAddon, ROOT } from './cli.js';
+
+(hasAddon && hasRedis && isNightly ? test : test.skip)(
+  'scripts/soak.mjs, with few images',
+  () => {
+    const few = ['--images', '240', '--shard-size', '4', '--kill-every', '5', '--workers', '3'];
+    const { status, stdout, stderr } = spawnSync(process.execPath, ['scripts/soak.mjs', ...few], {
+      cwd: ROOT,
+      encoding: 'utf8',
+    });
+    expect([status, status === 0 ? '' : `${stdout}${stderr}`]).toEqual([0, '']);
+    expect(JSON.parse(stdout)).toMatchObject({ images: 240, shards: 60, differ: 0 });
+    expect((JSON.parse(stdout) as { kills: number }).kills).toBeGreaterThan(0);
+  },
+  600_000,
+);
 
 (hasAddon && hasRedis && isNightly ? describe : describe.skip)('faults of a queue', () => {
   let folder: string;

@@ -123,6 +123,17 @@ const RACE = ['--samples', '8', '--top', '1', '--race-risk', '0.3', '--race'];
     expect(metrics).toMatch(/^diffmine_device_memory_bytes\{device="cpu",kind="weights"\} \d+$/m);
   }, 300_000);
 
+  test('a machine without a GPU begins a run for workers that have one; a worker without one refuses it', async () => {
+    const scan = fleet.run(...SCAN.map((word) => (word === 'cpu' ? 'cuda' : word)), '--out', at('gpus'), '--queue');
+    await scan.until(/6 shards in the queue/);
+    expect(scan.stderr).toMatch(/There is no GPU here: the run is planned for GPUs of the workers/);
+    const manifest = JSON.parse(readFileSync(join(at('gpus'), 'manifest.json'), 'utf8')) as { options: object };
+    expect(manifest.options).toMatchObject({ device: 'cuda', dtype: 'fp32', batch: 8 });
+    const worker = fleet.worker();
+    await worker.until(/Refused shard/);
+    expect(worker.stderr).toMatch(/Refused shard \d of .*cuda/);
+  }, 300_000);
+
   test('what is wrong is said before anything is written', async () => {
     const tell = async (...more: string[]): Promise<{ code: number | null; stderr: string }> =>
       cli([...SCAN, '--out', at('refused'), ...more], { env: { DIFFMINE_QUEUE: '' } });

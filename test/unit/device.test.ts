@@ -122,4 +122,18 @@ describe('--dtype auto', () => {
     expect(chooseDevices({ devices: ['cpu', 'cpu'], dtype: 'auto' }).dtype).toBe('bf16');
     expect(() => chooseDevices({ devices: ['cuda:0', 'cuda:1'], dtype: 'bf16' })).toThrow(/bf16 is not supported/);
   });
+
+  test('whoever begins a run for the GPUs of a queue needs none; elsewhere, and where there are some, the device must be there', () => {
+    const told: string[] = [];
+    listed(plain);
+    const queued = { device: 'cuda', dtype: 'auto', queue: 'redis://head' } as const;
+    const { devices: planned, dtype } = chooseDevices(queued, { onLog: (line) => told.push(line) });
+    expect([planned.map(({ id }) => id), dtype]).toEqual([['cuda:0'], 'fp32']);
+    expect(told[0]).toMatch(/^There is no GPU here: .* GPUs of the workers with 17 GB of free memory/);
+    const missing = expect.objectContaining({ code: 'DEVICE_UNAVAILABLE' }) as Error;
+    expect(() => chooseDevices({ device: 'cuda', dtype: 'auto' })).toThrow(missing);
+    listed(plain, card);
+    expect(() => chooseDevices({ ...queued, device: 'cuda:3' })).toThrow(missing);
+    expect(chooseDevices(queued).devices).toEqual([card]);
+  });
 });

@@ -6,6 +6,10 @@ import { RUN } from '../options.js';
 
 export const reportCommand = command({
   options: optionsOf('report', { ...RUN, ...REPORT.shape }),
+  examples: [
+    ['diffmine report run', 'Write run/report/index.html'],
+    ['diffmine report s3://scans/cars --out cars', 'The report of a run in a bucket, in a local directory'],
+  ],
   resumeHint: 'Run the same command to write the report again.',
   async handle({ run, ...options }, { output, signal }) {
     const { writeReport } = await import('../../stages/report/report.js');

@@ -17,7 +17,11 @@ export const runCommand = command({
   options: optionsOf('run', {
     ...SCAN.omit({ shard: true }).shape,
     ...MINING.shape,
+<<<<<<< HEAD
     ...SHOWN.shape,
+=======
+    ...REPORT.omit({ dataset: true, out: true }).shape,
+>>>>>>> d490bad (Begin GPU runs without a GPU; write reports aside; read containers by the megabyte)
   }),
   examples: [
     [

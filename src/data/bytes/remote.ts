@@ -1,6 +1,7 @@
 // Files that lie elsewhere: objects of a bucket (s3://BUCKET/KEY) and web addresses (http://, https://). Their names are used like those of files.
 import { Bucket, isBucket } from '../../util/bucket.js';
 import { DiffmineError } from '../../util/errors.js';
+import { Kept } from '../../util/kept.js';
 import { systemPath } from '../names.js';
 import type { ByteSource } from './byte-source.js';
 
@@ -87,7 +88,16 @@ async function readWeb(address: string): Promise<Buffer> {
   }
 }
 
+/** Bytes per request where reads follow each other: a request takes as long as a megabyte. */
+const BLOCK = 2 ** 20;
+/** Bytes of blocks that a container keeps. */
+const KEPT = 16 * BLOCK;
+
 class ObjectSource implements ByteSource {
+  private readonly blocks = new Kept<number, Buffer>(KEPT, ({ length }) => length);
+  /** where the latest read began */
+  private latest = -Infinity;
+
   constructor(
     readonly name: string,
     readonly size: number,
@@ -97,7 +107,22 @@ class ObjectSource implements ByteSource {
   ) {}
 
   async read(begin: number, end: number): Promise<Buffer> {
-    return this.bucket.range(this.key, begin, Math.min(end, this.size));
+    const last = Math.min(end, this.size);
+    const follows = Math.abs(begin - this.latest) <= BLOCK;
+    this.latest = begin;
+    if (!follows || last - begin >= BLOCK) return this.bucket.range(this.key, begin, last);
+    const blocks = await Promise.all([begin, last - 1].map(async (place) => this.block(Math.floor(place / BLOCK))));
+    const start = begin % BLOCK;
+    const [first = Buffer.alloc(0), second = Buffer.alloc(0)] = blocks;
+    return start + last - begin <= first.length
+      ? Buffer.from(first.subarray(start, start + last - begin)) // a copy: what is kept of it keeps no block
+      : Buffer.concat([first.subarray(start), second.subarray(0, start + last - begin - first.length)]);
+  }
+
+  private async block(number: number): Promise<Buffer> {
+    return this.blocks.get(number, async () =>
+      this.bucket.range(this.key, number * BLOCK, Math.min(this.size, (number + 1) * BLOCK)),
+    );
   }
 
   async *stream(begin = 0): AsyncGenerator<Buffer, void, undefined> {

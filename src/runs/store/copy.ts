@@ -164,6 +164,10 @@ export interface LocalWork {
   lock: string;
 }
 
+/** For `reads`: tables and results, without maps, which are most of a run, and without pages. */
+export const withoutMaps = (name: string): boolean =>
+  !/(^|\/)maps\.safetensors$|^(report|evaluate|localize)\//.test(name);
+
 /**
  * Calls `work` with the folder of a run. One that is in a bucket is copied to a temporary folder, and what `work` makes is kept in the bucket.
  * Paths in results, logs and errors are then those of the bucket.

@@ -18,6 +18,11 @@ export const REPORT = optionsOf('report', {
     group: 'Output',
     description: 'After a scan with `allLabels`: images per label to show with their typicality map under every label',
   }),
+  out: option(fields.path().optional(), {
+    group: 'Output',
+    description: 'Directory to write the report to; new, empty, or an earlier report',
+    shown: 'RUN/report',
+  }),
   title: option(fields.text().optional(), {
     group: 'Output',
     description: "The report's heading",

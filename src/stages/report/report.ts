@@ -11,9 +11,10 @@
 //   report/maps/N-I.webp                   its typicality under label N, laid over it; loaded on click
 //
 // Names are numbers only: labels and file names come from the user.
-import { readFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { basename, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import type { z } from 'zod';
 import { fillPrompt } from '../../data/index.js';
 import { PROPERTIES, telling } from '../../data/properties.js';
@@ -105,9 +106,31 @@ const LEGEND_STOPS = 41;
  * @throws RUN_INVALID for a run that was not mined or is damaged; CANCELLED on abort; IO where it cannot write
  */
 export async function writeReport(options: ReportOptions, hooks: Hooks<ReportEvent> = {}): Promise<ReportSummary> {
-  return withLocalRun(options.run, hooks, { makes: ['report'], lock: 'report' }, async (run, local) =>
+  // what it does not read is not copied from a bucket
+  const reads = (name: string): boolean =>
+    !/^(report|localize)\/|(^|\/)shards\/.*\/(files|patches)\.parquet$/.test(name);
+  const makes = options.out === undefined ? ['report'] : [];
+  return withLocalRun(options.run, hooks, { reads, makes, lock: 'report' }, async (run, local) =>
     reportFolder({ ...options, run }, local),
   );
+}
+
+/** A folder that a report may take the place of. @throws INVALID_ARGUMENT for one that holds anything else */
+async function reportPlace(out: string): Promise<string> {
+  const target = resolve(out);
+  const found = await readdir(target).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  });
+  if (found.length > 0 && !existsSync(join(target, 'data', 'run.js')))
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `${out} is not empty and not a report (it has ${JSON.stringify(found[0])}).`,
+      'Give a new or empty directory.',
+      { option: 'out' },
+    );
+  await mkdir(dirname(target), { recursive: true });
+  return target;
 }
 
 async function reportFolder(
@@ -135,7 +158,7 @@ async function reportFolder(
     onWaiting: (holder) => hooks.onLog?.(`Waiting for ${holder}, which writes the report of ${runPath}.`),
   });
   try {
-    const target = join(run.path, 'report');
+    const target = asked.out === undefined ? join(run.path, 'report') : await reportPlace(asked.out);
     await removeLeftovers(target);
     let summary: ReportSummary | undefined;
     await replaceFolder(target, async (path) => {

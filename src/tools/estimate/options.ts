@@ -13,7 +13,7 @@ import { CARD_NAMES } from './machines.js';
 export const ESTIMATE = optionsOf('estimate', {
   ...SCAN.partial({ dataset: true, model: true, out: true }).shape,
   ...MINING.shape,
-  ...REPORT.omit({ dataset: true }).shape,
+  ...REPORT.omit({ dataset: true, out: true }).shape,
   like: option(fields.oneOf(ARCHITECTURES).optional(), {
     group: 'What',
     description: 'Estimate for this architecture instead of `model`: needs neither weights nor a GPU',

@@ -6,7 +6,7 @@ import sharp from 'sharp';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import { safeNames } from '../../runs/names.js';
 import { Run } from '../../runs/run.js';
-import { withLocalRun } from '../../runs/store/copy.js';
+import { withLocalRun, withoutMaps } from '../../runs/store/copy.js';
 import type { Row } from '../../runs/tables.js';
 import { DiffmineError } from '../../util/errors.js';
 import { toCsv } from './csv.js';
@@ -42,7 +42,8 @@ export interface AnnotationSummary {
  * that is not empty
  */
 export async function exportAnnotations(options: AnnotationOptions): Promise<AnnotationSummary> {
-  return withLocalRun(options.run, {}, { makes: [], lock: '' }, async (run) => exportFrom({ ...options, run }));
+  const local = { ...(options.table === 'maps' ? {} : { reads: withoutMaps }), makes: [], lock: '' };
+  return withLocalRun(options.run, {}, local, async (run) => exportFrom({ ...options, run }));
 }
 
 async function exportFrom(options: AnnotationOptions): Promise<AnnotationSummary> {

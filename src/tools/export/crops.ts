@@ -7,7 +7,7 @@ import type { Image } from '../../engine/types.js';
 import { writeGrid } from '../../models/grid.js';
 import { safeNames } from '../../runs/names.js';
 import { Run } from '../../runs/run.js';
-import { withLocalRun } from '../../runs/store/copy.js';
+import { withLocalRun, withoutMaps } from '../../runs/store/copy.js';
 import { imageRoot } from '../../runs/scored.js';
 import type { MinedPatchRow } from '../../runs/schema.js';
 import type { Row, Schema } from '../../runs/tables.js';
@@ -67,7 +67,7 @@ interface Region {
  * @throws RUN_INVALID if the run is not mined; INVALID_ARGUMENT for a folder that is not empty, or an unknown label; IMAGE_UNREADABLE if no image can be read
  */
 export async function exportCrops(options: CropsOptions, hooks: Hooks<CropsEvent> = {}): Promise<CropsSummary> {
-  return withLocalRun(options.run, hooks, { makes: [], lock: '' }, async (run, local) =>
+  return withLocalRun(options.run, hooks, { reads: withoutMaps, makes: [], lock: '' }, async (run, local) =>
     cropsOf({ ...options, run }, local),
   );
 }

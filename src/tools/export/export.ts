@@ -5,7 +5,7 @@ import { Run } from '../../runs/run.js';
 import { toCsv } from './csv.js';
 import type { ExportTable, TableFormat } from './options.js';
 import { encodeTable, type Row, type Schema } from '../../runs/tables.js';
-import { withLocalRun } from '../../runs/store/copy.js';
+import { withLocalRun, withoutMaps } from '../../runs/store/copy.js';
 import { load, type Selection } from './rows.js';
 
 export { toCsv } from './csv.js';
@@ -34,7 +34,7 @@ export interface ExportOptions extends Selection {
  * @throws RUN_INVALID if the run has no such table yet; INVALID_ARGUMENT for a label or list that the run does not have
  */
 export async function exportTable({ run, table, format, out, ...selection }: ExportOptions): Promise<number> {
-  const { rows, schema } = await withLocalRun(run, {}, { makes: [], lock: '' }, async (folder) =>
+  const { rows, schema } = await withLocalRun(run, {}, { reads: withoutMaps, makes: [], lock: '' }, async (folder) =>
     load(await Run.open(folder), table, selection),
   );
   const data =
