@@ -188,8 +188,7 @@ export async function writeWorld(
   hooks: Hooks<WorldEvent> = {},
 ): Promise<WorldSummary> {
   const all: WorldSettings = { ...DEFAULTS, ...settings };
-  const { seed, images, size, heldout, ordered } = all;
-  const labels = ordered ? DECADES : CITIES;
+  const { images, size, heldout, ordered } = all;
   if (!Number.isInteger(images) || images < 2)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
