@@ -10,18 +10,14 @@ import { mineText } from './mine.js';
 import { requireScores, RESUME_HINT, scanText } from './scan.js';
 
 /** `report` reads the dataset that the scan has read. */
-const SHOWN = REPORT.omit({ dataset: true });
+const SHOWN = REPORT.omit({ dataset: true, out: true });
 
 export const runCommand = command({
   native: true,
   options: optionsOf('run', {
     ...SCAN.omit({ shard: true }).shape,
     ...MINING.shape,
-<<<<<<< HEAD
     ...SHOWN.shape,
-=======
-    ...REPORT.omit({ dataset: true, out: true }).shape,
->>>>>>> d490bad (Begin GPU runs without a GPU; write reports aside; read containers by the megabyte)
   }),
   examples: [
     [
