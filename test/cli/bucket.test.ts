@@ -149,7 +149,7 @@ const scanWith = (samples: number, out: string, ...more: string[]): string[] => 
         await ok(cli([...args(place), ...common, '--threads', '1', '--out', place(name)]));
       expect(await bytesOf(name, parts)).toEqual(resultBytes(at(name), parts));
     };
-    const steps = ['--inversion-steps', '4', '--inference-steps', '2', '--limit', '2', '--shard-size', '2'];
+    const steps = ['--inversion-steps', '4', '--inference-steps', '2', '--images-per-label', '2', '--shard-size', '2'];
     await both('translation', () => ['translate', data, ...steps], ['shards', '1920', 'index.html']);
     const scores = ['--samples', '2', '--ensemble', '2', '--patch', '8', '--clusters', '2'];
     await both('changes', (place) => ['cotypicality', place('translation'), ...scores], ['shards', 'clusters']);

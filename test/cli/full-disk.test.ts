@@ -129,7 +129,7 @@ const scan = (out: string, ...more: string[]): string[] => [
 ];
 const small = [...COMMON, '--preset', 'cars', '--size', '32'];
 const translate = (out: string): string[] => [
-  ...['translate', DATASET, ...small, '--inversion-steps', '4', '--inference-steps', '2', '--limit', '2'],
+  ...['translate', DATASET, ...small, '--inversion-steps', '4', '--inference-steps', '2', '--images-per-label', '2'],
   ...['--shard-size', '1', '--out', out],
 ];
 

@@ -173,7 +173,7 @@ import { cli, hasAddon, ROOT } from './cli.js';
         '4',
         '--inference-steps',
         '2',
-        '--limit',
+        '--images-per-label',
         '2',
       ];
       const commands: Record<string, [command: string[], parts: string[]]> = {

@@ -42,7 +42,7 @@ const command = [
       '1950',
       '--to',
       '1980',
-      '--limit',
+      '--images-per-label',
       '1',
       '--shard-size',
       '1',
@@ -111,7 +111,20 @@ const command = [
     const shared = command.filter((word, i) => word !== '--device' && command[i - 1] !== '--device');
     const line = (out: string, ...how: string[]): string[] => [
       ...shared,
-      ...['--to', '1950', '--limit', '2', '--shard-size', '1', '--batch', '6', '--out', at(out), '--json', ...how],
+      ...[
+        '--to',
+        '1950',
+        '--images-per-label',
+        '2',
+        '--shard-size',
+        '1',
+        '--batch',
+        '6',
+        '--out',
+        at(out),
+        '--json',
+        ...how,
+      ],
     ];
     const parts = ['shards', 'skipped.jsonl', '1920', '1980'];
     expect(await cli(line('one', '--device', 'cpu'))).toMatchObject({ code: 0 });

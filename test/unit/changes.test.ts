@@ -187,7 +187,7 @@ test('a translation notices, too', async () => {
     device: 'cpu',
     threads: 1,
     batch: 8,
-    limit: 1,
+    imagesPerLabel: 1,
     size: 64,
   };
   await translate(wanted);

@@ -253,7 +253,7 @@ describe('a manifest with one value replaced', () => {
       nullPrompt: '',
       size: 64,
       sizeRule: 'floor',
-      limit: null,
+      imagesPerLabel: null,
       batch: 8,
       dtype: 'fp32',
       device: 'cpu',

@@ -468,7 +468,7 @@ describe('a translation', () => {
       guidanceScale: 1,
       negative: 'null',
       to: ['class1'],
-      limit: 1,
+      imagesPerLabel: 1,
     } as const;
     await translate({ ...how, out: at('own') });
     const model = await openModel(MODEL);
@@ -549,7 +549,7 @@ describe('a translation', () => {
     const file = at('clipping', 'scheduler', 'scheduler_config.json');
     const config = JSON.parse(readFileSync(file, 'utf8')) as object;
     writeFileSync(file, JSON.stringify({ ...config, clip_sample: true, clip_sample_range: 0.1 }));
-    await translate({ ...base, model: at('clipping'), limit: 1, out: at('unclipped') });
+    await translate({ ...base, model: at('clipping'), imagesPerLabel: 1, out: at('unclipped') });
     const whole = images(at('whole'));
     for (const [name, bytes] of Object.entries(images(at('unclipped'))))
       if (name.startsWith('class0')) expect([name, bytes]).toEqual([name, whole[name]]);
@@ -573,8 +573,8 @@ describe('a translation', () => {
     await expect(translate({ ...base, out, to: ['class1'] })).rejects.toThrow(
       failure('RUN_MISMATCH', 'to: this translation has ["class0","class1","class2"], you asked for ["class1"]'),
     );
-    await expect(translate({ ...base, out, limit: 1 })).rejects.toThrow(
-      failure('RUN_MISMATCH', 'limit: this translation has none, you asked for 1'),
+    await expect(translate({ ...base, out, imagesPerLabel: 1 })).rejects.toThrow(
+      failure('RUN_MISMATCH', 'images-per-label: this translation has none, you asked for 1'),
     );
     await expect(translate({ ...base, out: at('data') })).rejects.toThrow(
       failure('RUN_MISMATCH', 'not a translation folder'),

@@ -21,7 +21,7 @@ export const runCommand = command({
   }),
   examples: [
     [
-      'diffmine run photos --model sd15 --out run --prompt "A car from the {label}s." --null-prompt "A car."',
+      'diffmine run photos --model sd15 --out run --prompt "A photo from the {label}s." --null-prompt "A photo."',
       'One folder of photos per decade',
     ],
     [

@@ -18,7 +18,7 @@ export const sampleCommand = command({
   examples: [
     ['diffmine sample trained --out samples', 'Eight images of each label of a class model, and a grid of them'],
     [
-      'diffmine sample sd15 --labels 1920 --labels 1980 --prompt "A car from the {label}s." -n 4 --out cars',
+      'diffmine sample sd15 --labels 1920 --labels 1980 --prompt "A photo from the {label}s." -n 4 --out samples',
       'A text model',
     ],
   ],

@@ -165,14 +165,14 @@ export const trainCommand = command({
   }),
   examples: [
     [
-      'diffmine train photos --from sd15 --out cars --prompt "A car from the {label}s." --null-prompt "A car."',
-      'Fine-tune on decades of cars',
+      'diffmine train photos --from sd15 --out tuned --prompt "A photo from the {label}s." --null-prompt "A photo."',
+      'Fine-tune on one folder of photos per decade',
     ],
     [
       'diffmine train photos --new small --holdout 0.2 --out model',
       'A 64 x 64 pixel model from scratch, to mine a fifth',
     ],
-    ['diffmine train --out cars', 'Resume an interrupted training; so does the same command'],
+    ['diffmine train --out tuned', 'Resume an interrupted training; so does the same command'],
   ],
   resumeHint: 'Run the same command to continue from here; --steps N sets a new end.',
   async handle({ listSizes, out, ...options }, { output, signal }) {

@@ -86,7 +86,7 @@ const TRANSLATION: Kind<TranslationManifest> = {
       attentionLayers: list(text),
       prompt: nullable(text),
       nullPrompt: nullable(text),
-      limit: nullable(whole(1)),
+      imagesPerLabel: nullable(whole(1)),
     }),
     preset: nullable(text),
   }),

@@ -76,9 +76,9 @@ export const TRANSLATE = optionsOf('translate', {
     description: 'With `negative` null: prompt that guidance leads away from',
   }),
   size: SIZE.size,
-  limit: option(fields.whole(1).optional(), {
+  imagesPerLabel: option(fields.whole(1).optional(), {
     group: 'Images',
-    description: 'Translate only this many images per label',
+    description: 'Number of images of each label to translate, the first ones',
     shown: 'all',
   }),
   // an image takes some thousand UNet calls
@@ -142,7 +142,7 @@ export interface TranslateSettings {
   size: number | 'source';
   sizeRule: 'floor' | 'ceil';
   /** at most so many images of each label; null for all */
-  limit: number | null;
+  imagesPerLabel: number | null;
   batch: number;
   dtype: Dtype;
   /** the kind of device: results of two kinds differ by rounding */

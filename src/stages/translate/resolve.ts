@@ -77,7 +77,7 @@ export async function resolveTranslation(
 ): Promise<Resolved> {
   const preset = presetOptions(given.preset);
   const options = resolved(TRANSLATE, given, preset);
-  const { inversionSteps, inferenceSteps, guidanceScale, negative, limit = null, shardSize } = options;
+  const { inversionSteps, inferenceSteps, guidanceScale, negative, imagesPerLabel = null, shardSize } = options;
   const model = await openModel(options.model, modelOptions(options), hooks);
   await warnBarelyTrained(model, hooks.onLog);
   const { schedule } = model.source;
@@ -91,11 +91,11 @@ export async function resolveTranslation(
   const dataset = await openDataset(options.dataset, {
     layout: layoutOf(options.preset),
     out,
-    ...sourceOf({ ...options, limit: undefined }), // `limit` of a translation counts its images
+    ...sourceOf(options),
   });
   for (const note of datasetNotes(dataset)) hooks.onLog?.(note);
   const labels = targetLabels(options.to, dataset, model, hooks.onLog);
-  const first = limited(dataset.images, limit);
+  const first = firstOfEach(dataset.images, imagesPerLabel);
   const images = first.filter((index) => targetsOf(labels, first.label(index)).length > 0);
   if (images.length === 0)
     throw new DiffmineError(
@@ -169,7 +169,7 @@ export async function resolveTranslation(
     nullPrompt,
     size,
     sizeRule: sizes.rule,
-    limit,
+    imagesPerLabel,
     batch,
     dtype,
     device: kind,
@@ -237,13 +237,13 @@ function targetLabels(
   return labels;
 }
 
-/** The first `limit` images of each label, in order. */
-function limited(images: ImageList, limit: number | null): ImageList {
+/** The first `count` images of each label, in order; null for all. */
+function firstOfEach(images: ImageList, count: number | null): ImageList {
   const seen = new Map<string, number>();
   return images.filter((index) => {
     const label = images.label(index);
     const before = seen.get(label) ?? 0;
     seen.set(label, before + 1);
-    return limit === null || before < limit;
+    return count === null || before < count;
   });
 }

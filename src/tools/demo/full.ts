@@ -55,7 +55,7 @@ export async function runFull(context: FullContext): Promise<DemoFull> {
 
   begin('translate');
   const translation = await anew('translation', (out) =>
-    translate({ dataset: images, model, out, ...STEPS, limit: asked.translatedImages, ...device }, onScan),
+    translate({ dataset: images, model, out, ...STEPS, imagesPerLabel: asked.translatedImages, ...device }, onScan),
   );
   const scoring = { samples, tRange };
   const quality = await evaluateTranslation(
