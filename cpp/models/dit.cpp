@@ -123,8 +123,8 @@ struct DiT::Impl {
     const auto mixed =
         attention(split_heads(qkv[0], heads), split_heads(qkv[1], heads), split_heads(qkv[2], heads), options);
     const auto attended = add_gated(h, m[2], b.out(merge_heads(mixed)));
-    const auto inner = b.norm3 ? modulate((*b.norm3)(attended), m[4], m[3])
-                               : modulated_norm(attended, m[4], m[3], config.norm_eps);
+    const auto inner =
+        b.norm3 ? modulate((*b.norm3)(attended), m[4], m[3]) : modulated_norm(attended, m[4], m[3], config.norm_eps);
     return see(b.path, add_gated(attended, m[5], b.ff(inner)));
   }
 

@@ -4,6 +4,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/cudnn_convolution.h>
 #include <ATen/ops/group_norm.h>
@@ -202,6 +203,13 @@ at::Tensor Conv2d::product(const at::Tensor& x, bool with_bias) const {
 }
 
 at::Tensor Conv2d::operator()(const at::Tensor& x) const {
+  // oneDNN in LibTorch 2.13 gives garbage in bf16 for a stride above 1 where the output is one cell wide. Columns that
+  // are padding anyway make it two.
+  if (stride_ > 1 && x.is_cpu() && x.scalar_type() != at::kFloat &&
+      (x.size(3) + 2 * padding_ - weight_.size(3)) / stride_ == 0) {
+    const auto wider = (*this)(at::constant_pad_nd(x, {0, stride_}));
+    return wider.slice(3, 0, 1).contiguous(at::MemoryFormat::ChannelsLast);
+  }
   switch (form_) {
     case Form::kPlain: return product(x, bias_.defined());
     case Form::kBlocked:

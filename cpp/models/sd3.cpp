@@ -216,8 +216,8 @@ struct Sd3::Impl {
                        const at::Tensor& embedding) const {
     const auto out = checkpoint(
         [this, &b](const std::vector<at::Tensor>& inputs) {
-          const auto made = run(b, inputs[0], inputs[1], inputs[2],
-                                [](const std::string&, at::Tensor tokens) { return tokens; });
+          const auto made =
+              run(b, inputs[0], inputs[1], inputs[2], [](const std::string&, at::Tensor tokens) { return tokens; });
           return b.last ? made.image : joined(made.image, made.text);
         },
         {h, c, embedding});

@@ -82,8 +82,7 @@ void check(const Denoiser& denoiser, const Schedule& schedule, const TrainerOpti
   within(o.max_gradient_norm >= 0, "largest gradient norm", o.max_gradient_norm);
   within(o.ema_decay >= 0 && o.ema_decay < 1, "EMA decay", o.ema_decay);
   within(o.min_snr >= 0, "Min-SNR gamma", o.min_snr);
-  if (o.min_snr > 0 && schedule.flow())
-    refuse("Min-SNR weights are not defined for a flow.", "Train without them.");
+  if (o.min_snr > 0 && schedule.flow()) refuse("Min-SNR weights are not defined for a flow.", "Train without them.");
   int exponent = 0;
   within(o.loss_scale == 0 ||
              (o.loss_scale > 0 && std::isfinite(o.loss_scale) && std::frexp(o.loss_scale, &exponent) == 0.5),

@@ -91,7 +91,8 @@ void merge_lora(WeightStore& weights, const std::string& path, double scale) {
   for (const auto& entry : file->tensors()) {
     const std::string& name = entry.first;
     const auto refuse = [&] {
-      throw Error(code::kModelUnsupported, path + ": tensor " + quoted_name(name) + " is not a LoRA weight of a UNet or a transformer.",
+      throw Error(code::kModelUnsupported,
+                  path + ": tensor " + quoted_name(name) + " is not a LoRA weight of a UNet or a transformer.",
                   "Supported are LoRA files as diffusers writes them, for the denoiser only.");
     };
     const std::string own(within_part(name));

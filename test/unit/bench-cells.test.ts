@@ -2,7 +2,7 @@
 import { benchCells, planCells } from '../../src/tools/bench/cells.js';
 import { operations } from '../../src/tools/bench/operations.js';
 import { OPTIMIZATIONS, type BenchOptimization } from '../../src/tools/bench/optimizations.js';
-import { openSubject } from '../../src/tools/bench/subject.js';
+import { openSubject, twoConditions } from '../../src/tools/bench/subject.js';
 import { Engine, loadAddon } from '../../src/engine/index.js';
 import type { Optimization } from '../../src/engine/types.js';
 import { nightlyTest } from '../helpers/nightly.js';
@@ -30,6 +30,22 @@ test('cells are planned from the smallest, UNet calls come in pairs', async () =
   );
   expect(cells[3]?.operations).toBe(operations(subject.source, 64, 64));
   expect((await openSubject('synthetic:demo')).pixelsPerCell).toBe(2);
+});
+
+test('conditions are those that each kind of model takes', async () => {
+  const shapes = async (name: string): Promise<unknown> => {
+    const made = twoConditions(await openSubject(`synthetic:${name}`));
+    return 'text' in made ? [made.text.shape, made.pooled?.shape] : made.shape;
+  };
+  expect(await shapes('sdxl')).toEqual([
+    [2, 77, 2048],
+    [2, 1280],
+  ]);
+  expect(await shapes('sd3')).toEqual([
+    [2, 333, 4096],
+    [2, 2048],
+  ]);
+  expect(await shapes('dit')).toEqual([2]);
 });
 
 test('a cell that does not fit is skipped with the reason, the others are measured', async () => {

@@ -8,6 +8,7 @@ import { architecture } from '../../src/tools/estimate/architectures.js';
 import { ESTIMATE } from '../../src/tools/estimate/options.js';
 import { expectedFraction } from '../../src/tools/estimate/racing.js';
 import { estimate } from '../../src/tools/estimate/estimate.js';
+import { estimateTraining } from '../../src/tools/estimate/train.js';
 import { Run } from '../../src/runs/run.js';
 import { scan } from '../../src/stages/scan/scan.js';
 
@@ -106,6 +107,17 @@ describe('without weights or a GPU', () => {
     expect(xl.parameters / 1e6).toBeCloseTo(2567.46 + 83.7 + 817.8, 0);
     expect(operations(xl.source, 128, 128) / 1e12).toBeCloseTo(6.76, 1);
     expect(architecture('demo').parameters / 1e6).toBeCloseTo(3.65, 1);
+    // 2,028,328,000 of SD3 medium's transformer; 118.6 G multiplications of DiT-XL/2 at 256 px (Peebles and Xie 2023)
+    expect(architecture('sd3').parameters / 1e6).toBeCloseTo(2028.328 + 83.7 + 817.8, 0);
+    expect(operations(architecture('dit').source, 32, 32) / 2e9).toBeCloseTo(118.6, 0);
+  });
+
+  test('transformers are estimated, their training is not', async () => {
+    const base = { images: 60, labelCount: 6, samples: 8 } as const;
+    for (const like of ['sd3', 'dit'] as const) expect((await estimate({ ...base, like })).unetCalls).toBe(960);
+    await expect(
+      estimateTraining({ images: 60, steps: 4, like: 'sd3' as 'sdxl', device: 'a100' }),
+    ).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 
   test('contrasts and the pilot are counted, and no rate is invented', async () => {

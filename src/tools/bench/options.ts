@@ -32,7 +32,7 @@ export const BENCH = optionsOf('bench', {
   model: option(fields.path().default('synthetic:sd15'), {
     group: 'What',
     description:
-      'Model folder, or synthetic:sd15, synthetic:sdxl, synthetic:demo or synthetic:tiny (random weights, no download)',
+      'Model folder, or synthetic:NAME with sd15, sdxl, sd3, dit, demo or tiny (random weights, no download)',
   }),
   variant: MODEL.variant,
   latents: option(fields.list(fields.whole(1, 1024)).optional(), {

@@ -3,6 +3,7 @@ import { openModel } from '../../models/index.js';
 import type { ModelFolder, OpenOptions } from '../../models/index.js';
 import { fromInt64 } from '../../engine/tensor.js';
 import type { ConditionInput, ModelSource } from '../../engine/types.js';
+import { JOINT_TOKENS } from '../../pipeline/batch.js';
 import { noise } from './figures.js';
 import { parameterCount } from './parameters.js';
 import { unetOf } from '../../models/denoiser.js';
@@ -38,9 +39,13 @@ export async function openSubject(name: string, options: OpenOptions = {}): Prom
   };
 }
 
-/** Two conditions, as a scan has them: a label's and the null one. Embeddings F32 [2, 77, D], or classes I64 [2]. */
+/** Two conditions, as a scan has them: a label's and the null one. Embeddings F32 [2, tokens, D], or classes I64 [2]. */
 export function twoConditions({ source }: Subject): ConditionInput {
   if (source.transformer?.config.kind === 'dit') return fromInt64([2], [0, source.transformer.config.numClasses]);
+  if (source.transformer?.config.kind === 'sd3') {
+    const { jointAttentionDim, pooledProjectionDim } = source.transformer.config;
+    return { text: noise([2, JOINT_TOKENS, jointAttentionDim]), pooled: noise([2, pooledProjectionDim]) };
+  }
   const { numClassEmbeds, crossAttentionDim, addedEmbedding } = unetOf(source, 'A benchmark').config;
   if (numClassEmbeds > 0) return fromInt64([2], [0, numClassEmbeds - 1]);
   const text = noise([2, 77, crossAttentionDim]);

@@ -1,6 +1,6 @@
 // Models with random weights, created in memory, so that a full-size benchmark needs no download.
 import { DiffmineError } from '../../util/errors.js';
-import type { ModelSource, ScheduleConfig, UNetConfig, VaeConfig } from '../../engine/types.js';
+import type { DiTConfig, ModelSource, ScheduleConfig, Sd3Config, UNetConfig, VaeConfig } from '../../engine/types.js';
 import { PIXEL_SCHEDULE, unetOfSize } from '../../stages/train/sizes.js';
 
 /** Of Stable Diffusion 1.x. */
@@ -53,6 +53,60 @@ const SDXL_UNET: UNetConfig = {
   addedEmbedding: { pooled: 1280, size: 256 },
 };
 
+const DIT_XL_2: DiTConfig = {
+  kind: 'dit',
+  inChannels: 4,
+  outChannels: 8,
+  numLayers: 28,
+  numAttentionHeads: 16,
+  attentionHeadDim: 72,
+  patchSize: 2,
+  sampleSize: 32,
+  numClasses: 1000,
+  attentionBias: true,
+  activation: 'gelu-approximate',
+  normEps: 1e-5,
+  normElementwiseAffine: false,
+};
+
+const DIT_SCHEDULE: ScheduleConfig = {
+  ...SCHEDULE,
+  betaSchedule: 'linear',
+  betaStart: 0.0001,
+  betaEnd: 0.02,
+  setAlphaToOne: true,
+  stepsOffset: 0,
+};
+
+const SD3_MEDIUM: Sd3Config = {
+  kind: 'sd3',
+  inChannels: 16,
+  outChannels: 16,
+  numLayers: 24,
+  numAttentionHeads: 24,
+  attentionHeadDim: 64,
+  jointAttentionDim: 4096,
+  pooledProjectionDim: 2048,
+  patchSize: 2,
+  sampleSize: 128,
+  posEmbedMaxSize: 192,
+  dualAttentionLayers: [],
+  qkNorm: false,
+};
+
+const FLOW: ScheduleConfig = {
+  betaSchedule: 'none',
+  trainTimesteps: 1000,
+  betaStart: 0,
+  betaEnd: 0,
+  prediction: 'flow',
+  shift: 3,
+  setAlphaToOne: true,
+  stepsOffset: 0,
+  clipSample: false,
+  clipSampleRange: 1,
+};
+
 function vae(channels: number[], groups: number): VaeConfig {
   return {
     inChannels: 3,
@@ -87,6 +141,25 @@ const SYNTHETIC: Record<string, () => ModelSource> = {
     unet: part(SDXL_UNET),
     vae: part({ ...vae([128, 256, 512, 512], 32), scalingFactor: 0.13025 }),
     schedule: SCHEDULE,
+  }),
+  /** DiT-XL/2 for images of 256 px (750 M parameters as diffusers stores it), its VAE and schedule */
+  dit: () => ({
+    transformer: part(DIT_XL_2),
+    vae: part(vae([128, 256, 512, 512], 32)),
+    schedule: DIT_SCHEDULE,
+  }),
+  /** Stable Diffusion 3 medium's transformer (2.0 G parameters), VAE and flow */
+  sd3: () => ({
+    transformer: part(SD3_MEDIUM),
+    vae: part({
+      ...vae([128, 256, 512, 512], 32),
+      latentChannels: 16,
+      scalingFactor: 1.5305,
+      shiftFactor: 0.0609,
+      useQuantConv: false,
+      usePostQuantConv: false,
+    }),
+    schedule: FLOW,
   }),
   /** of the demo's shape: classes, folded pixels, no VAE */
   demo: () => ({ unet: part(unetOfSize('small', { classes: 7 })), schedule: PIXEL_SCHEDULE }),

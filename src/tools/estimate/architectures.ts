@@ -1,10 +1,12 @@
 // Known architectures, so that a scan can be estimated without the model's files.
-import { unetOf } from '../../models/denoiser.js';
 import type { ModelSource } from '../../engine/types.js';
 import { parameterCount } from '../bench/parameters.js';
 import { syntheticModel } from '../bench/synthetic.js';
+import { transformerParameters } from '../bench/transformers.js';
 
-export const ARCHITECTURES = ['sd15', 'sdxl', 'demo'] as const;
+/** Those whose training can be estimated. */
+export const UNETS = ['sd15', 'sdxl', 'demo'] as const;
+export const ARCHITECTURES = [...UNETS, 'sd3', 'dit'] as const;
 export type ArchitectureName = (typeof ARCHITECTURES)[number];
 
 export interface Architecture {
@@ -26,13 +28,14 @@ const CLIP_L = 123.1e6;
 const CLIP_G = 694.7e6;
 export function architecture(name: ArchitectureName): Architecture {
   const source = syntheticModel(`synthetic:${name}`);
-  const { config } = unetOf(source, 'This estimate');
+  const { unet, transformer } = source;
+  const own = transformer ? transformerParameters(transformer.config) : unet ? parameterCount(unet.config) : 0;
   switch (name) {
     case 'sd15':
       return {
         title: 'Stable Diffusion 1.5',
         source,
-        parameters: parameterCount(config) + VAE + CLIP_L,
+        parameters: own + VAE + CLIP_L,
         sampleSize: 512,
         vaeFactor: 8,
         fold: 1,
@@ -41,8 +44,27 @@ export function architecture(name: ArchitectureName): Architecture {
       return {
         title: 'Stable Diffusion XL',
         source,
-        parameters: parameterCount(config) + VAE + CLIP_L + CLIP_G,
+        parameters: own + VAE + CLIP_L + CLIP_G,
         sampleSize: 1024,
+        vaeFactor: 8,
+        fold: 1,
+      };
+    case 'sd3':
+      return {
+        title: 'Stable Diffusion 3 medium',
+        source,
+        parameters: own + VAE + CLIP_L + CLIP_G,
+        sampleSize: 1024,
+        vaeFactor: 8,
+        fold: 1,
+        note: 'Stable Diffusion 3 is used without its T5 text encoder.',
+      };
+    case 'dit':
+      return {
+        title: 'DiT-XL/2 (256 px)',
+        source,
+        parameters: own + VAE,
+        sampleSize: 256,
         vaeFactor: 8,
         fold: 1,
       };
@@ -50,10 +72,10 @@ export function architecture(name: ArchitectureName): Architecture {
       return {
         title: "the demo's model",
         source,
-        parameters: parameterCount(config),
+        parameters: own,
         sampleSize: 64,
         vaeFactor: 1,
-        fold: config.pixelFold,
+        fold: unet?.config.pixelFold ?? 1,
       };
   }
 }
