@@ -10,6 +10,7 @@ export const PAGES = [
   'CONTRIBUTING.md',
   'SECURITY.md',
   'demo/README.md',
+  'examples/README.md',
   'demo/model/README.md',
   ...readdirSync(path.join(ROOT, 'docs'), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.md') && !name.startsWith(path.join('reference', 'api')))
