@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { compileTypeScript } from './packages.mjs';
-import { fail, filesBelow, root, run, say } from './steps.mjs';
+import { fail, filesBelow, optionsOf, root, run, say } from './steps.mjs';
 
 const cache = path.join(root, 'node_modules/.cache/diffmine');
 const bin = (name, file) => path.join(root, 'node_modules', name, file);
@@ -60,6 +60,10 @@ async function lane(...names) {
   for (const name of names) await check(name);
 }
 
-compileTypeScript()
-  .then(() => Promise.all([lane('types', 'format'), lane('lint', 'tests')]))
-  .catch(fail);
+async function main() {
+  optionsOf();
+  await compileTypeScript();
+  await Promise.all([lane('types', 'format'), lane('lint', 'tests')]);
+}
+
+main().catch(fail);

@@ -11,7 +11,7 @@ import path from 'node:path';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import { compileTypeScript } from './packages.mjs';
-import { root } from './steps.mjs';
+import { fail, optionsOf, root, SetupError } from './steps.mjs';
 
 const reference = path.join(root, 'docs', 'reference');
 
@@ -230,19 +230,22 @@ async function generate(only) {
   return pages;
 }
 
-const has = process.argv.indexOf('--only');
-const only = has < 0 ? undefined : process.argv[has + 1];
-const pages = await generate(only);
-const present = texts(reference);
-const stale = Object.keys(present).filter((name) => name.startsWith('api') && only !== 'cli' && !(name in pages));
-const changed = Object.keys(pages).filter((name) => pages[name] !== present[name]);
-if (process.argv.includes('--check')) {
-  for (const name of [...changed, ...stale]) console.error(`docs/reference/${name} is out of date.`);
-  if (changed.length + stale.length > 0) {
-    console.error('Run: node scripts/docs.mjs');
-    process.exitCode = 1;
+async function main() {
+  const { check, only } = optionsOf({ check: { type: 'boolean' }, only: { type: 'string' } });
+  if (only !== undefined && !['cli', 'api'].includes(only))
+    throw new SetupError(`There is no part "${only}".`, 'One of: cli, api.');
+  const pages = await generate(only);
+  const present = texts(reference);
+  const stale = Object.keys(present).filter((name) => name.startsWith('api') && only !== 'cli' && !(name in pages));
+  const changed = Object.keys(pages).filter((name) => pages[name] !== present[name]);
+  if (check) {
+    for (const name of [...changed, ...stale]) console.error(`docs/reference/${name} is out of date.`);
+    if (changed.length + stale.length > 0) {
+      console.error('Run: node scripts/docs.mjs');
+      process.exitCode = 1;
+    }
+    return;
   }
-} else {
   for (const name of stale) fs.rmSync(path.join(reference, name));
   for (const name of changed) {
     fs.mkdirSync(path.dirname(path.join(reference, name)), { recursive: true });
@@ -250,3 +253,5 @@ if (process.argv.includes('--check')) {
     console.log(`wrote docs/reference/${name}`);
   }
 }
+
+main().catch(fail);

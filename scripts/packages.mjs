@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { createRequire } from 'node:module';
-import { fail, fingerprint, isClone, isMain, lastLines, root, run, say, SetupError } from './steps.mjs';
+import { fail, fingerprint, isClone, isMain, lastLines, optionsOf, root, run, say, SetupError } from './steps.mjs';
 
 const stamp = path.join(root, 'node_modules/.diffmine-lock-hash');
 
@@ -58,6 +58,10 @@ export async function compileTypeScript() {
 }
 
 // As a program (npm runs it before packing): dist/ as it must be.
-if (isMain(import.meta.url)) {
-  installPackages().then(compileTypeScript).catch(fail);
+async function main() {
+  optionsOf();
+  await installPackages();
+  await compileTypeScript();
 }
+
+if (isMain(import.meta.url)) main().catch(fail);

@@ -1,7 +1,9 @@
 // All the set-up there is, each step only if it is needed: npm packages and TypeScript (in a clone), LibTorch, the addon.
 // As a program: node scripts/setup.mjs [--cuda | --no-cuda] [--build] [--libtorch FOLDER]
+import path from 'node:path';
 import { installCommand } from './addon.mjs';
 import { buildAddon, builtAddon, withBuildLock } from './build.mjs';
+import { inspectLibTorch } from './libtorch.mjs';
 import { compileTypeScript, installPackages } from './packages.mjs';
 import { dropPrebuilt, prebuiltAddon, takePrebuilt } from './prebuilt.mjs';
 import { configure, fail, isClone, isMain, optionsOf, say, SetupError } from './steps.mjs';
@@ -67,7 +69,10 @@ async function main() {
   const flag = { type: 'boolean' };
   const options = optionsOf({ cuda: flag, 'no-cuda': flag, build: flag, libtorch: { type: 'string' } });
   if (options.cuda && options['no-cuda']) throw new SetupError('--cuda and --no-cuda cannot be used together.');
-  if (options.libtorch !== undefined) process.env.LIBTORCH = options.libtorch;
+  if (options.libtorch !== undefined) {
+    inspectLibTorch(path.resolve(options.libtorch), { headers: false }); // before anything is installed
+    process.env.LIBTORCH = options.libtorch;
+  }
   const cuda = options.cuda ?? (options['no-cuda'] ? false : undefined);
   const { addon, libtorch, built, prebuilt } = await setup({ cuda, build: options.build });
   say(

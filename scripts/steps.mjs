@@ -26,16 +26,16 @@ export function isMain(url) {
  * @param places names of the words that may stand beside options
  * @returns the values; words as `places`
  */
-export function optionsOf(options = {}, places = []) {
+export function optionsOf(options = {}, places = [], args = process.argv.slice(2)) {
   const names = Object.entries(options).map(([name, { type }]) => `--${name}${type === 'string' ? ' VALUE' : ''}`);
   const usage =
     `Usage: node ${path.relative(process.cwd(), process.argv[1])} ${[...places, ...names].join(' ')}`.trim();
   try {
-    const { values, positionals } = parseArgs({ options, allowPositionals: places.length > 0, strict: true });
+    const { values, positionals } = parseArgs({ args, options, allowPositionals: places.length > 0, strict: true });
     if (positionals.length > places.length) throw new Error(`One word too many: ${positionals[places.length]}.`);
     return { ...values, places: positionals };
   } catch (error) {
-    throw new SetupError(error.message.replace(/\. To specify a positional.*/s, '.'), usage);
+    throw new SetupError(`${error.message.replace(/\. (This command|To specify).*/s, '').replace(/\.$/, '')}.`, usage);
   }
 }
 

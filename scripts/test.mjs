@@ -18,7 +18,7 @@ import {
 } from './build.mjs';
 import { findClang, fuzz } from './fuzz.mjs';
 import { setup } from './setup.mjs';
-import { buildProgress, fail, filesBelow, root, run, say, SetupError, which } from './steps.mjs';
+import { buildProgress, fail, filesBelow, optionsOf, root, run, say, SetupError, which } from './steps.mjs';
 
 const inCi = process.env.CI === 'true' || process.env.CI === '1';
 const cores = os.availableParallelism();
@@ -248,12 +248,11 @@ const stages = {
 function parse(argv) {
   const split = argv.includes('--') ? argv.indexOf('--') : argv.length;
   const own = argv.slice(0, split);
-  const list = (flag) => {
-    const at = own.indexOf(flag);
-    return at < 0 ? undefined : (own[at + 1] ?? '').split(',');
-  };
-  const only = list('--only');
-  const skip = list('--skip') ?? [];
+  const options = { all: { type: 'boolean' }, only: { type: 'string' }, skip: { type: 'string' } };
+  const values = optionsOf(options, [], own);
+  all = values.all ?? false;
+  const only = values.only?.split(',');
+  const skip = values.skip?.split(',') ?? [];
   for (const name of [...(only ?? []), ...skip]) {
     if (!(name in stages))
       throw new SetupError(`There is no stage "${name}".`, `Stages: ${Object.keys(stages).join(', ')}`);
@@ -310,7 +309,6 @@ async function runStages(names, ready, extra) {
 
 async function test(argv) {
   const start = Date.now();
-  all = argv.includes('--all');
   const { chosen, extra } = parse(argv);
   if (all) {
     process.env.DIFFMINE_TEST_ALL = '1';

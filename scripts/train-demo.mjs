@@ -1,11 +1,11 @@
 // Trains the demo's model again: draws the synthetic dataset of seed 1, runs `diffmine train` on it, and writes the result to demo/model.
 // Takes about an hour on 2 CPU cores. Run it again to resume.
-//   node scripts/train-demo.mjs [further options of diffmine train, when it begins]
+//   node scripts/train-demo.mjs [-- further options of diffmine train, when it begins]
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { setup } from './setup.mjs';
-import { fail, root, say, writeAtomically } from './steps.mjs';
+import { fail, optionsOf, root, say, SetupError, writeAtomically } from './steps.mjs';
 
 const work = path.join(root, 'demo-train');
 const world = path.join(work, 'world');
@@ -65,13 +65,20 @@ function ship() {
 }
 
 async function train() {
+  const line = process.argv.slice(2);
+  const split = line.includes('--') ? line.indexOf('--') : line.length;
+  optionsOf({}, [], line.slice(0, split));
+  const further = line.slice(split + 1);
   await setup();
   if (!fs.existsSync(path.join(world, 'world.json'))) {
     fs.rmSync(world, { recursive: true, force: true });
     diffmine('demo', '--data-only', world, ...WORLD);
   }
-  if (fs.existsSync(path.join(training, 'train.json'))) diffmine('train', '--out', training);
-  else diffmine('train', path.join(world, 'train'), '--out', training, ...RECIPE, ...process.argv.slice(2));
+  const begun = fs.existsSync(path.join(training, 'train.json'));
+  if (begun && further.length)
+    throw new SetupError('The training has begun: it takes no further options.', `To begin again, remove ${training}.`);
+  if (begun) diffmine('train', '--out', training);
+  else diffmine('train', path.join(world, 'train'), '--out', training, ...RECIPE, ...further);
   ship();
 }
 
