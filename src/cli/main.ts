@@ -11,6 +11,9 @@ import type { Runnable } from './run-command.js';
 // Its ESM build breaks help texts in the middle of words.
 const yargs = createRequire(import.meta.url)('yargs') as typeof import('yargs').default;
 
+/** Say how to print, not what to do. */
+const OUTPUT_FLAGS: ReadonlySet<string> = new Set(['--json', '--quiet', '-q', '--verbose', '-v']);
+
 /**
  * Runs one command line.
  * @param words the arguments after `node diffmine.js`
@@ -46,6 +49,11 @@ async function parse(argv: string[], flags: string[], output: Output): Promise<n
   if (first === undefined && flags.includes('--version')) {
     const { version } = await import('./version.js');
     await output.result(...version());
+    return 0;
+  }
+  if (argv.every((word) => OUTPUT_FLAGS.has(word))) {
+    const { introduction } = await import('./introduction.js');
+    await output.result(...introduction());
     return 0;
   }
   let exitCode = 0;

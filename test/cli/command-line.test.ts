@@ -5,7 +5,7 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { flagsOf } from '../../src/cli/options.js';
 import { EXIT_CODES } from '../../src/util/errors.js';
-import { COMMANDS } from '../helpers/commands.js';
+import { COMMANDS, checkCommand, words } from '../helpers/commands.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 import { cli, ROOT, type Ran } from './cli.js';
 
@@ -59,6 +59,15 @@ describe('help', () => {
   });
 });
 
+test('without arguments, it says what it is and three commands to start with, which exist', async () => {
+  const plain = await cli([]);
+  expect([plain.code, plain.stderr]).toEqual([0, '']);
+  expect(plain.stdout).toMatch(/^diffmine \d+\.\d+\.\d+ finds the image patches that are typical of each label/);
+  const { start } = JSON.parse((await cli(['--json'])).stdout) as { start: { command: string }[] };
+  expect(start.map(({ command }) => plain.stdout.includes(`  ${command}  `))).toEqual([true, true, true]);
+  for (const { command } of start) checkCommand(words(command).slice(2));
+});
+
 describe('usage errors', () => {
   test.each([
     [['scan', DATASET, '--sampels', '3'], 'scan has no option --sampels.', 'Did you mean --samples?'],
@@ -69,7 +78,8 @@ describe('usage errors', () => {
     [['scan'], 'DATASET is missing.', 'diffmine scan --help'],
     [['scan', DATASET, 'more', '--model', 'm', '--out', 'o'], 'scan got an unexpected argument "more".', 'Quote'],
     [['verify', DATASET, '--dtype', 'fp8'], '--dtype is "fp8"; expected one of fp32, bf16, fp16.', ''],
-    [[], 'No command was given.', 'scan'],
+    [['--samples', '3'], 'There is no command "3".', 'diffmine'],
+    [['--samples=3'], 'No command was given.', 'scan'],
   ])('%j', async (args, message, hint) => {
     const plain = await cli(args);
     expect(plain.code).toBe(EXIT_CODES.INVALID_ARGUMENT);
