@@ -18,3 +18,5 @@ export function platformPackage(options?: { cuda?: boolean | undefined }): {
 };
 export function cpuFlags(): string[] | undefined;
 export function levelOf(flags: readonly string[]): string | undefined;
+export function librariesOf(libtorch: string, options?: { cuda?: boolean | undefined }): string[];
+export const baseline: { GLIBC: string; GLIBCXX: string; CXXABI: string };

@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { cacheFolder, isClone, isMain, readJson, root } from './steps.mjs';
+import { cacheFolder, filesBelow, isClone, isMain, readJson, root } from './steps.mjs';
 
 const require = createRequire(import.meta.url);
 const self = fileURLToPath(import.meta.url);
@@ -60,6 +60,8 @@ export function platformPackage({ cuda = false } = {}) {
   if (!(platform in platforms)) return { name, reason: `there is no prebuilt addon for ${platform}` };
   if (isClone) return { name, reason: 'a clone compiles its own sources' };
   if (!isPublished) return { name, reason: 'this copy of diffmine was not published with prebuilt addons' };
+  if (!platforms[platform].onRequest && !(name in optionalDependencies))
+    return { name, reason: `diffmine ${version} was published without a prebuilt addon for ${platform}` };
   let manifest;
   for (const place of [path.join(root, 'package.json'), path.join(fetchedPackages(), 'package.json')]) {
     try {
@@ -87,6 +89,15 @@ export function platformPackage({ cuda = false } = {}) {
   };
 }
 
+/** The CUDA run time and its compiler, which the addon itself names, in NVIDIA's wheels beside a torch. */
+function cudaLibraries(libtorch) {
+  const nvidia = path.join(libtorch, '..', 'nvidia');
+  if (!fs.existsSync(nvidia)) return []; // of the CUDA toolkit, on the system's search path
+  return filesBelow(nvidia, ['.'])
+    .filter((name) => /(^|\/)lib(cudart|nvrtc)\.so\.\d+$/.test(name))
+    .map((name) => path.join(nvidia, name));
+}
+
 /** The libraries of a LibTorch that a prebuilt addon finds open, in the order in which they need each other. */
 export function librariesOf(libtorch, { cuda = false } = {}) {
   const folder = path.join(libtorch, 'lib');
@@ -95,7 +106,7 @@ export function librariesOf(libtorch, { cuda = false } = {}) {
   const names = ['c10', 'torch_cpu', ...(cuda ? ['c10_cuda', 'torch_cuda'] : [])].map(
     (name) => `lib${name}.${extension}`,
   );
-  return [...openmp, ...names].map((name) => path.join(folder, name));
+  return [...(cuda ? cudaLibraries(libtorch) : []), ...[...openmp, ...names].map((name) => path.join(folder, name))];
 }
 
 /** x86-64 levels by what /proc/cpuinfo calls their instructions. LibTorch and diffmine choose among them at run time. */

@@ -127,7 +127,9 @@ async function pythonTorch() {
   return folder;
 }
 
-const cachedFolder = (cuda, version) => path.join(cacheFolder(), `libtorch-${version}-${cuda ? 'cu130' : 'cpu'}`);
+/** The name in the cache. */
+export const cachedLibTorch = (version, cuda = false) => `libtorch-${version}-${cuda ? 'cu130' : 'cpu'}`;
+const cachedFolder = (cuda, version) => path.join(cacheFolder(), cachedLibTorch(version, cuda));
 
 /** Of wheels, LibTorch is the folder `torch` beside NVIDIA's. */
 const libtorchIn = (folder) => (fs.existsSync(path.join(folder, 'torch/lib')) ? path.join(folder, 'torch') : folder);

@@ -68,6 +68,8 @@ const FOREIGN = [
   '--version',
   '--array',
   '--as-built',
+  '--whole',
+  '--keep',
   '--platforms',
   '--unreleased',
   '--ref',

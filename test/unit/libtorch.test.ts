@@ -15,7 +15,8 @@ import {
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
+import { librariesOf } from '../../scripts/addon.mjs';
 import { inspectLibTorch } from '../../scripts/libtorch.mjs';
 
 const scripts = join(__dirname, '../../scripts');
@@ -233,6 +234,76 @@ onLinux('findLibTorch', () => {
     } finally {
       server.close();
     }
+  });
+
+  it('takes LibTorch with CUDA from wheels, with the libraries of NVIDIA that the torch wheel names, and no more', async () => {
+    // A folder of wheels for a pip that copies those it is asked for by name.
+    const index = join(folder, 'index');
+    const wheel = (name: string, files: Record<string, string | Buffer>): void => {
+      const tree = join(folder, 'trees', name);
+      for (const [file, content] of Object.entries(files)) write(join(tree, file), content);
+      mkdirSync(index, { recursive: true });
+      execFileSync('cmake', ['-E', 'tar', 'cf', join(index, `${name}-1.whl`), '--format=zip', ...readdirSync(tree)], {
+        cwd: tree,
+      });
+    };
+    libtorch(join(folder, 'trees/torch/torch'), { version: '2.13.0', cuda: true });
+    wheel('torch', {
+      'torch/lib/libc10_cuda.so': elf(machines[here]),
+      'torch/lib/libtorch_python.so': elf(machines[here]),
+      'torch-2.13.0.dist-info/METADATA': [
+        'Name: torch',
+        'Requires-Dist: sympy>=1.13',
+        'Requires-Dist: cuda-toolkit[cudart,cublas]==13.0.2; platform_system == "Linux"',
+        'Requires-Dist: nvidia-cudnn-cu13==9.15.1.9; platform_system == "Linux"',
+        'Requires-Dist: triton==3.5.0; platform_system == "Linux"',
+      ].join('\n'),
+    });
+    wheel('cudart', {
+      'nvidia/cu13/lib/libcudart.so.13': elf(machines[here]),
+      'nvidia/cu13/include/cuda.h': '',
+      'nvidia/cu13/lib/libcudart_static.a': '',
+    });
+    wheel('cudnn', { 'nvidia/cudnn/lib/libcudnn.so.9': elf(machines[here]) });
+    const log = join(folder, 'pip.log');
+    const pip = `case "$1" in -c) echo;; -m) echo "$@" >> ${log}; all="$*"; while [ "$1" != -d ]; do shift; done; mkdir -p "$2"
+      case "$all" in *torch==*) cp ${index}/torch-1.whl "$2";; *) cp ${index}/cud*-1.whl "$2";; esac;; esac`;
+    const { found, error } = await find({}, pip, "cuda: true, headers: false, version: '2.13.0'");
+    const target = join(folder, 'cache/libtorch-2.13.0-cu130');
+    expect([error, found]).toEqual([
+      '',
+      { folder: join(target, 'torch'), version: '2.13.0', cuda: true, source: "pip's wheel" },
+    ]);
+    const asked = readFileSync(log, 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => line.split(' ').filter((word) => word.includes('==')));
+    expect(asked).toEqual([['torch==2.13.0'], ['cuda-toolkit[cudart,cublas]==13.0.2', 'nvidia-cudnn-cu13==9.15.1.9']]);
+    const files = readdirSync(join(target, 'nvidia'), { recursive: true, withFileTypes: true }).filter((entry) =>
+      entry.isFile(),
+    );
+    expect(files.map(({ name }) => name).sort()).toEqual(['libcudart.so.13', 'libcudnn.so.9']);
+    expect(existsSync(join(target, 'torch/lib/libtorch_python.so'))).toBe(false);
+    // What a prebuilt addon finds open: the CUDA run time, then LibTorch in the order of its needs.
+    expect(librariesOf(join(target, 'torch'), { cuda: true }).map((file) => basename(file))).toEqual([
+      'libcudart.so.13',
+      'libc10.so',
+      'libtorch_cpu.so',
+      'libc10_cuda.so',
+      'libtorch_cuda.so',
+    ]);
+    // The next set-up finds it.
+    const again = await find({}, 'exit 1', "cuda: true, headers: false, version: '2.13.0'");
+    expect(again.found).toMatchObject({ folder: join(target, 'torch') });
+  });
+
+  it('for a prebuilt addon, skips a LibTorch of another release', async () => {
+    const cached = libtorch(join(folder, 'cache/libtorch-2.13.0-cpu'), { headers: false });
+    const options = "headers: false, version: '2.13.0'";
+    const python = torchAt(libtorch(join(folder, 'py'), { version: '2.14.1' }));
+    expect((await find({}, python, options)).found).toMatchObject({ folder: cached, source: 'cache' });
+    const { error } = await find({ LIBTORCH: join(folder, 'py') }, '', options);
+    expect(error).toMatch(/LIBTORCH is set, but LibTorch 2\.14\.1 .* is not 2\.13\.0, which the prebuilt addon needs/);
   });
 
   it('serves two processes at once with one download', async () => {
