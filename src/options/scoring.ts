@@ -187,7 +187,7 @@ export const MINING = optionsOf('mine', {
   }),
   elements: option(fields.wordOr('auto', fields.whole(2, 10_000)).default('auto'), {
     group: 'Mining',
-    description: 'With `trends`: clusters of all labels together; auto makes one per 20 patches, at most 192',
+    description: 'With `trends`: clusters of all labels together; auto makes one per 10 patches, at most 256',
   }),
   trendImages: option(fields.whole(5, 100_000).default(200), {
     group: 'Mining',

@@ -269,6 +269,15 @@ describeInChromium('exploring a report in Chromium', () => {
     expect(await page.locator('.course svg').getAttribute('aria-label')).toContain('1920s 70 % ± 10 %');
     expect(await page.locator('.course .error').count()).toBe(3);
     expect(await page.locator('.course .columns .tile').count()).toBe(3);
+    // each point of the curve is above its label's patches
+    const middles = (selector: string): Promise<number[]> =>
+      page.locator(selector).evaluateAll((all) =>
+        all.map((one) => {
+          const { left, right } = one.getBoundingClientRect();
+          return Math.round((left + right) / 2);
+        }),
+      );
+    expect(await middles('.course .curve .dot')).toEqual(await middles('.course .columns .tile'));
     expect(wrongs).toEqual([]);
     await page.context().close();
   });

@@ -25,10 +25,10 @@ import type { GroupOf } from './groups.js';
 export const BACKGROUND = 32;
 /** An element is in an image where a window matches it as well as this fraction of its own patches does not. */
 const WEAKEST = 0.25;
-/** Patches of each element and label that are kept. */
+/** Of each element and label, the best windows are kept even where the element is not found. */
 const SHOWN = 6;
 /** Patches of an element, on average, and how many elements there are at most, where their number is to be chosen. */
-const AUTO = { patches: 20, most: 192 };
+const AUTO = { patches: 10, most: 256 };
 /** Bytes of windows that are kept; those of further images are for another forward pass. */
 const MOST_WINDOWS = 256 * 2 ** 20;
 
@@ -128,6 +128,7 @@ export async function trends(
     }),
   );
   const out: Trends = { elements: [], curves: [], patches: [] };
+  const boxes = new Map<DatasetImage, BoxOf>();
   const courses = clustering.clusters.map((_, element): { values: number[]; errors: number[]; course: Course } => {
     const points = found.map((own) => {
       const hits = own.map((one) => (one.matches[element]?.value ?? -1) >= (thresholds[element] as number));
@@ -170,19 +171,22 @@ export async function trends(
         fraction: values[at] as number,
         standard_error: errors[at] as number,
       });
+      const threshold = thresholds[element] as number;
       const best = own
         .flatMap(({ image, matches: { [element]: match } }) => (match ? [{ image, match }] : []))
         .sort((a, b) => b.match.value - a.match.value)
-        .slice(0, SHOWN);
+        .filter(({ match }, rank) => rank < SHOWN || match.value >= threshold);
       for (const [rank, { image, match }] of best.entries()) {
+        const known = boxes.get(image) ?? (await boxesOf(image, sizes));
+        boxes.set(image, known);
         out.patches.push({
           element: number,
           label,
           rank: rank + 1,
           image: image.path,
-          ...(await boxOf(image, match.window, sizes)),
+          ...known(match.window),
           match: match.value,
-          found: Number(match.value >= (thresholds[element] as number)),
+          found: Number(match.value >= threshold),
         });
       }
     }
@@ -332,16 +336,17 @@ async function describeWindows(
   );
 }
 
-/** The box of an image's window number `window`, in source pixels and in those of the scored image. */
-async function boxOf(
-  { file }: DatasetImage,
-  window: number,
-  sizes: SizeOptions,
-): Promise<Pick<TrendPatchRow, 'x' | 'y' | 'width' | 'height' | 'row' | 'column' | 'patch'>> {
+/** The box of window number `window`, in source pixels and in those of the scored image. */
+type BoxOf = (window: number) => Pick<TrendPatchRow, 'x' | 'y' | 'width' | 'height' | 'row' | 'column' | 'patch'>;
+
+async function boxesOf({ file }: DatasetImage, sizes: SizeOptions): Promise<BoxOf> {
   const source = await measureImage(file);
   const { resized, ...scored } = scoredSize(source, sizes);
-  const { rowBegin: row = 0, columnBegin: column = 0 } = windowsOf(scored, sizes.patch)[window] ?? {};
+  const windows = windowsOf(scored, sizes.patch);
   const [across, down] = [source.width / resized.width, source.height / resized.height];
   const { patch } = sizes;
-  return { x: column * across, y: row * down, width: patch * across, height: patch * down, row, column, patch };
+  return (window) => {
+    const { rowBegin: row = 0, columnBegin: column = 0 } = windows[window] ?? {};
+    return { x: column * across, y: row * down, width: patch * across, height: patch * down, row, column, patch };
+  };
 }

@@ -28,7 +28,7 @@
             error: one.error[i],
             strong: label === one.peak,
           })),
-          { joined: true, words, zero: true, height: 64, width: 64 * labels.length },
+          { joined: true, words, zero: true, height: 80, width: 720 },
         );
         return h(
           'section',
