@@ -48,3 +48,25 @@ test('a folder, and a table read with --encoding and --image-root', async () => 
     stderr: expect.stringContaining('--encoding is "klingon"; expected the name of an encoding') as unknown,
   });
 });
+
+test('--contact-sheet writes a row of images for each label', async () => {
+  const colors = { red: [255, 0, 0], blue: [0, 0, 255] };
+  for (const [label, [r = 0, g = 0, b = 0]] of Object.entries(colors)) {
+    mkdirSync(path.join(root, 'sheet', label), { recursive: true });
+    for (const name of ['1.png', '2.png', '3.png']) {
+      const image = sharp({ create: { width: 256, height: 128, channels: 3, background: { r, g, b } } });
+      await image.toFile(path.join(root, 'sheet', label, name));
+    }
+  }
+  writeFileSync(path.join(root, 'sheet', 'red', '4.png'), 'not an image');
+  const file = path.join(root, 'sheet.png');
+  const { code, stdout } = await cli(['inspect', path.join(root, 'sheet'), '--contact-sheet', file, '--json']);
+  expect(code).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject({ contactSheet: { path: file, labels: ['blue', 'red'] } });
+  const { data, info } = await sharp(file).raw().toBuffer({ resolveWithObject: true });
+  expect([info.width, info.height]).toEqual([3 * (128 + 4) + 4, 2 * (64 + 4) + 4]);
+  const at = (x: number, y: number): number[] => [
+    ...data.subarray(3 * (y * info.width + x), 3 * (y * info.width + x) + 3),
+  ];
+  expect([at(300, 30), at(300, 100)]).toEqual([colors.blue, colors.red]);
+});

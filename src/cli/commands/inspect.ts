@@ -37,6 +37,9 @@ function datasetText(found: DatasetInspection): string {
     ...found.warnings,
     ...[ignoredSentence(found.ignoredBy)].filter((line) => line !== undefined),
     ...confoundText(found.confounds),
+    ...(found.contactSheet
+      ? [`contact sheet: ${found.contactSheet.path}, rows from the top: ${found.contactSheet.labels.join(', ')}`]
+      : []),
     `fingerprint: ${found.fingerprint}`,
     '',
     table(
