@@ -12,7 +12,9 @@ export const COMMANDS: Command[] = LISTED.map(({ load: _load, ...listed }) => {
 
 /** A command line as a shell splits it; a comment or a redirection at its end is left out. */
 export function words(line: string): string[] {
-  return [...line.replace(/\s[#>].*$/, '').matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, bare]) => quoted ?? bare ?? '');
+  return [...line.replace(/\s[#>].*$/, '').matchAll(/"([^"]*)"|(\S+)/g)].map(
+    ([, quoted, bare]) => quoted ?? bare ?? '',
+  );
 }
 
 /** Checks the words after `diffmine` as the command line would: the command, its options and their values. @throws if it would refuse them */
