@@ -8,7 +8,8 @@ import { parquetName, tarName } from './bytes/names.js';
 import { ParquetFile, type Leaf } from './bytes/parquet.js';
 import type { ByteSource } from './bytes/byte-source.js';
 import { openSource } from './bytes/source.js';
-import { tarMembers } from './bytes/tar.js';
+import { keptListing, type TarListing } from './bytes/tar-listings.js';
+import { tarMembers, type TarMember } from './bytes/tar.js';
 import { isImage } from './files.js';
 import { labelRule, type LabelRule } from './labelling.js';
 import { Listing } from './listing.js';
@@ -174,12 +175,13 @@ class Labels {
 }
 
 /** Images of a tar archive. Files that differ only after the first dot of their names are one sample: the others say what is known of its images. */
-async function* tarImages(source: ByteSource, container: string, found: Listing): AsyncGenerator<Candidate> {
+async function tarListing(source: ByteSource): Promise<TarListing> {
+  const listing: TarListing = { images: [], notImages: 0 };
   let sample: string | undefined;
-  let images: { name: string; begin: number; size: number }[] = [];
+  let images: TarMember[] = [];
   let fields: Record<string, string> = {};
-  const flush = function* (): Generator<Candidate> {
-    for (const image of images) yield { path: tarName(container, image, source.size), bytes: image.size, fields };
+  const flush = (): void => {
+    for (const image of images) listing.images.push({ ...image, fields });
     [images, fields] = [[], {}];
   };
   for await (const member of tarMembers(source)) {
@@ -188,7 +190,7 @@ async function* tarImages(source: ByteSource, container: string, found: Listing)
     const dot = base.indexOf('.');
     const key = dot < 0 ? member.name : member.name.slice(0, member.name.length - base.length + dot);
     const ending = dot < 0 ? '' : base.slice(dot + 1).toLowerCase();
-    if (key !== sample) yield* flush();
+    if (key !== sample) flush();
     sample = key;
     if (isImage(base)) images.push(member);
     else if (TEXTS.has(ending) && member.size <= MOST_TEXT) {
@@ -196,9 +198,17 @@ async function* tarImages(source: ByteSource, container: string, found: Listing)
       if (ending === 'json' || ending === 'jsn')
         Object.assign(fields, jsonFields(text, `'${source.name}', ${member.name}`));
       else fields[ending] = text.trim();
-    } else found.ignore('notImages');
+    } else listing.notImages += 1;
   }
-  yield* flush();
+  flush();
+  return listing;
+}
+
+async function* tarImages(source: ByteSource, container: string, found: Listing): AsyncGenerator<Candidate> {
+  const { images, notImages } = await keptListing(source, () => tarListing(source));
+  found.ignore('notImages', notImages);
+  for (const { fields, ...image } of images)
+    yield { path: tarName(container, image, source.size), bytes: image.size, fields };
 }
 
 /** Texts, numbers and lists of them in a JSON object, by name. */

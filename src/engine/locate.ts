@@ -1,21 +1,11 @@
 // Where the addon is looked for: what set-up wrote (scripts/build.mjs, scripts/prebuilt.mjs), in the first of these places that is writable.
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { cacheFolder } from '../util/cache-folder.js';
 
 /** The package's folder, from dist/engine as from src/engine. */
 const root = resolve(import.meta.dirname, '../..');
-
-/** Where LibTorch, the addon of read-only packages and measured rates are kept. */
-export function cacheFolder(): string {
-  const { DIFFMINE_CACHE: own, XDG_CACHE_HOME: shared } = process.env;
-  if (own) return resolve(own);
-  if (shared) return join(shared, 'diffmine');
-  return process.platform === 'darwin'
-    ? join(homedir(), 'Library/Caches/diffmine')
-    : join(homedir(), '.cache/diffmine');
-}
 
 /** An addon that may be loaded. */
 export interface Candidate {

@@ -1,7 +1,7 @@
 // Remembers how fast stages computed on this machine, so that the next command can say beforehand how long it will take.
 import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { cacheFolder } from '../engine/locate.js';
+import { cacheFolder } from '../util/cache-folder.js';
 import { writeFileAtomic } from '../runs/atomic.js';
 import type { ShardedStage } from './stage.js';
 import type { SplitOptions } from './options.js';

@@ -1,5 +1,5 @@
 // Datasets in tar shards and Parquet files: which images with which labels, and that each is read again by its name alone.
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import sharp from 'sharp';
 import { memberOf } from '../../src/data/bytes/names.js';
@@ -120,6 +120,31 @@ describe('tar shards', () => {
     const dataset = await openDataset(join(at, 'a.tar'), { labelFrom: 'folder' });
     expect(labelsOf(dataset)).toEqual(['deep', 'dir']);
     expect(dataset.ignoredBy).toEqual({ notImages: 2 });
+  });
+
+  test('headers are read once: the next one takes the listing that was kept, until the archive changes', async () => {
+    const at = where('kept');
+    const file = join(at, 'a.tar');
+    await writeTar(file, [
+      ['s/0.png', png(0)],
+      ['s/0.json', Buffer.from('{"year": 1950}')],
+      ['s/readme.doc', Buffer.from('no text that is read')],
+    ]);
+    const listed = async (): Promise<[ReturnType<typeof labelsOf>, Dataset['ignoredBy']]> => {
+      const dataset = await openDataset(file, { labelFrom: 'year' });
+      return [labelsOf(dataset), dataset.ignoredBy];
+    };
+    const first = await listed();
+    expect(first).toEqual([['1950'], { notImages: 1 }]);
+    const { size, atimeNs, mtimeNs } = statSync(file, { bigint: true });
+    const times = [Number(atimeNs) / 1e9, Number(mtimeNs) / 1e9] as const;
+    utimesSync(file, ...times); // as precise as they can be set
+    await listed();
+    writeFileSync(file, Buffer.alloc(Number(size), 'x'));
+    utimesSync(file, ...times);
+    expect(await listed()).toEqual(first);
+    utimesSync(file, times[0], times[1] + 1);
+    await expect(listed()).rejects.toThrow(/is not a tar archive/);
   });
 
   test('what is no archive, is compressed or cut short is an error', async () => {

@@ -5,10 +5,10 @@
 (() => {
   const { h, count } = diffmine.tools;
   const TITLES = {
-    rising: ['Rising', 'more common from label to label'],
-    falling: ['Falling', 'less common from label to label'],
-    passing: ['Passing', 'most common somewhere in between'],
-    steady: ['Steady', 'no course that is clear against the standard errors'],
+    rising: ['Rising', 'More common from label to label'],
+    falling: ['Falling', 'Less common from label to label'],
+    passing: ['Passing', 'Most common somewhere in between'],
+    steady: ['Steady', 'No course that is clear against the standard errors'],
   };
   const percent = (value) => `${(100 * value).toFixed(value < 0.1 ? 1 : 0)} %`;
 
