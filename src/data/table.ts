@@ -70,6 +70,9 @@ function labelColumnOf(options: DatasetOptions): string | undefined {
   return 'column' in rule ? rule.column : undefined;
 }
 
+/** Endings of compressed archives and tables. */
+const COMPRESSED = /\.(?:gz|tgz|bz2|xz|zst|zip|7z)$/i;
+
 /**
  * If several rows have the same image and label (such as boxes of one image), only the first is kept.
  *
@@ -91,7 +94,9 @@ export async function readTable(file: string, root: string, options: DatasetOpti
     throw new DiffmineError(
       'DATASET_INVALID',
       `'${file}' is neither a folder nor a .csv, .jsonl or .parquet table nor a .tar archive.`,
-      COLUMNS,
+      COMPRESSED.test(file)
+        ? 'Decompress it: images are read from any place, which a compressed file does not allow.'
+        : COLUMNS,
     );
   const rule = labelRule(options);
   const unlabeled: string[] = [];

@@ -151,6 +151,10 @@ describe('tar shards', () => {
     const at = where('broken');
     writeFileSync(join(at, 'text.tar'), 'x'.repeat(2000));
     writeFileSync(join(at, 'zip.tar'), Buffer.concat([Buffer.from([0x1f, 0x8b]), Buffer.alloc(1000)]));
+    writeFileSync(join(at, 'shard.tar.gz'), Buffer.from([0x1f, 0x8b]));
+    await expect(openDataset(join(at, 'shard.tar.gz'))).rejects.toMatchObject({
+      hint: expect.stringMatching(/^Decompress it/) as string,
+    });
     await writeTar(join(at, 'whole.tar'), [
       ['a/1.png', png(0)],
       ['a/2.png', Buffer.alloc(5000)],
