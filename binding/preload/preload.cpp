@@ -1,5 +1,6 @@
-// preload.node: opens shared libraries by their full paths. The addon of a platform package has no search path for LibTorch, which
-// lies in a cache that nobody knew when it was built; libraries that are open already are found by their names.
+// preload.node: opens shared libraries by their full paths. The addon of a platform package has no search path for
+// LibTorch, which lies in a cache that nobody knew when it was built; libraries that are open already are found by
+// their names.
 #include <dlfcn.h>
 #include <node_api.h>
 
@@ -19,7 +20,8 @@ napi_value open(napi_env env, napi_callback_info info) {
   }
   std::string path(length, '\0');
   napi_get_value_string_utf8(env, argument, path.data(), length + 1, &length);
-  // Local, as if the addon had opened it: symbols of LibTorch, which bundles oneDNN and protobuf, stay away from other addons.
+  // Local, as if the addon had opened it: symbols of LibTorch, which bundles oneDNN and protobuf, stay away from other
+  // addons.
   if (!dlopen(path.c_str(), RTLD_LAZY | RTLD_LOCAL)) napi_throw_error(env, nullptr, dlerror());
   return nullptr;
 }
