@@ -8,6 +8,7 @@ const nodeGlobals = {
   console: 'readonly',
   process: 'readonly',
   URL: 'readonly',
+  fetch: 'readonly',
   Buffer: 'readonly',
   setTimeout: 'readonly',
   clearTimeout: 'readonly',
