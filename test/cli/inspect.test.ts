@@ -49,20 +49,20 @@ test('a folder, and a table read with --encoding and --image-root', async () => 
   });
 });
 
-test('--contact-sheet writes a row of images for each label', async () => {
+test('--image-grid writes a row of images for each label', async () => {
   const colors = { red: [255, 0, 0], blue: [0, 0, 255] };
   for (const [label, [r = 0, g = 0, b = 0]] of Object.entries(colors)) {
-    mkdirSync(path.join(root, 'sheet', label), { recursive: true });
+    mkdirSync(path.join(root, 'grid', label), { recursive: true });
     for (const name of ['1.png', '2.png', '3.png']) {
       const image = sharp({ create: { width: 256, height: 128, channels: 3, background: { r, g, b } } });
-      await image.toFile(path.join(root, 'sheet', label, name));
+      await image.toFile(path.join(root, 'grid', label, name));
     }
   }
-  writeFileSync(path.join(root, 'sheet', 'red', '4.png'), 'not an image');
+  writeFileSync(path.join(root, 'grid', 'red', '4.png'), 'not an image');
   const file = path.join(root, 'sheet.png');
-  const { code, stdout } = await cli(['inspect', path.join(root, 'sheet'), '--contact-sheet', file, '--json']);
+  const { code, stdout } = await cli(['inspect', path.join(root, 'grid'), '--image-grid', file, '--json']);
   expect(code).toBe(0);
-  expect(JSON.parse(stdout)).toMatchObject({ contactSheet: { path: file, labels: ['blue', 'red'] } });
+  expect(JSON.parse(stdout)).toMatchObject({ imageGrid: { path: file, labels: ['blue', 'red'] } });
   const { data, info } = await sharp(file).raw().toBuffer({ resolveWithObject: true });
   expect([info.width, info.height]).toEqual([3 * (128 + 4) + 4, 2 * (64 + 4) + 4]);
   const at = (x: number, y: number): number[] => [

@@ -37,8 +37,8 @@ function datasetText(found: DatasetInspection): string {
     ...found.warnings,
     ...[ignoredSentence(found.ignoredBy)].filter((line) => line !== undefined),
     ...confoundText(found.confounds),
-    ...(found.contactSheet
-      ? [`contact sheet: ${found.contactSheet.path}, rows from the top: ${found.contactSheet.labels.join(', ')}`]
+    ...(found.imageGrid
+      ? [`image grid: ${found.imageGrid.path}, rows from the top: ${found.imageGrid.labels.join(', ')}`]
       : []),
     `fingerprint: ${found.fingerprint}`,
     '',

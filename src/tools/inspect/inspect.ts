@@ -14,7 +14,7 @@ import {
 import { confoundsOf, type Confounds } from '../../data/confounds.js';
 import { DiffmineError, asDiffmineError } from '../../util/errors.js';
 import { LORA } from '../../models/folder.js';
-import { writeContactSheet, type ContactSheet } from './sheet.js';
+import { writeImageGrid, type ImageGrid } from './grid.js';
 import { resolved } from '../../options/check.js';
 import { INSPECT, type InspectOptions } from './options.js';
 import { isPickle } from '../../models/pickle.js';
@@ -56,7 +56,7 @@ export interface DatasetInspection {
   /** properties of whole images that tell labels apart, and near-duplicates across labels; null where that was not asked for, or there is one label */
   confounds: Confounds | null;
   /** where one was asked for */
-  contactSheet?: ContactSheet;
+  imageGrid?: ImageGrid;
 }
 
 export interface RunInspection {
@@ -129,7 +129,7 @@ export async function inspect(
       return inspectModel(path, options);
     }
   }
-  return inspectDataset(path, options, options.imagesPerLabel, options.contactSheet);
+  return inspectDataset(path, options, options.imagesPerLabel, options.imageGrid);
 }
 
 async function inspectModel(path: string, options: InspectOptions): Promise<ModelInspection> {
@@ -141,7 +141,7 @@ async function inspectDataset(
   path: string,
   options: DatasetSource,
   imagesPerLabel: number,
-  contactSheet: string | undefined,
+  imageGrid: string | undefined,
 ): Promise<DatasetInspection> {
   const dataset = await openDataset(path, sourceOf(options));
   const counts = dataset.images.countByLabel();
@@ -178,7 +178,7 @@ async function inspectDataset(
     ...(dataset.layout ? { layout: dataset.layout } : {}),
     measured: { images: wanted, shortSide: range(short), longSide: range(long), unreadable },
     confounds: imagesPerLabel > 0 && counts.size > 1 ? await confoundsOf(dataset.images, imagesPerLabel) : null,
-    ...(contactSheet === undefined ? {} : { contactSheet: await writeContactSheet(contactSheet, dataset.images) }),
+    ...(imageGrid === undefined ? {} : { imageGrid: await writeImageGrid(imageGrid, dataset.images) }),
   };
 }
 

@@ -16,7 +16,7 @@ export const INSPECT = optionsOf('inspect', {
     description:
       'Images per label that are decoded to check whether brightness, size or format alone tell labels apart, and to find near-duplicates under different labels; 0 skips it',
   }),
-  contactSheet: option(fields.path().optional(), {
+  imageGrid: option(fields.path().optional(), {
     group: 'Output',
     description: 'Of a dataset: .png or .webp to write, with a row of images for each label',
   }),

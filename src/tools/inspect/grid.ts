@@ -1,11 +1,11 @@
-// A contact sheet of a dataset: a row of images for each label.
+// An image grid of a dataset: a row of images for each label.
 import { openImage, type ImageList } from '../../data/index.js';
 import type { Image } from '../../engine/types.js';
 import { writeGrid } from '../../models/grid.js';
 import { asDiffmineError, DiffmineError } from '../../util/errors.js';
 import { evenly } from '../../util/evenly.js';
 
-export interface ContactSheet {
+export interface ImageGrid {
   path: string;
   /** of the rows, from the top */
   labels: string[];
@@ -18,7 +18,7 @@ const ROWS = 40;
 const SIDE = 128;
 
 /** Writes images of each label, spread evenly, as a .png or .webp. Those that cannot be read are left out. */
-export async function writeContactSheet(file: string, images: ImageList): Promise<ContactSheet> {
+export async function writeImageGrid(file: string, images: ImageList): Promise<ImageGrid> {
   const labels = [...images.countByLabel().keys()].slice(0, ROWS);
   const places = new Map(labels.map((label): [string, number[]] => [label, []]));
   for (let i = 0; i < images.length; i++) places.get(images.label(i))?.push(i);
@@ -34,7 +34,7 @@ export async function writeContactSheet(file: string, images: ImageList): Promis
     shown.push(label);
     rows.push(row);
   }
-  if (rows.length === 0) throw new DiffmineError('IMAGE_UNREADABLE', 'No image for the contact sheet could be read.');
+  if (rows.length === 0) throw new DiffmineError('IMAGE_UNREADABLE', 'No image for the image grid could be read.');
   await writeGrid(file, rows, { scale: 1 });
   return { path: file, labels: shown };
 }
