@@ -1,7 +1,13 @@
-// What a run's results are, as hashes by file: everything but the manifest (which has a date and paths) and locks.
+// What a run's results are, as hashes by file: everything but the manifest (which has a date and paths), locks, and the minute in which a page says that
+// its run was started.
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
+
+const contentOf = (path: string): Buffer | string =>
+  path.endsWith('.html')
+    ? readFileSync(path, 'utf8').replace(/\d{4}-\d\d-\d\d \d\d:\d\d UTC/g, 'MINUTE')
+    : readFileSync(path);
 
 /** { 'shards/00000/patches.parquet': sha256, ... } */
 export function resultBytes(
@@ -11,7 +17,7 @@ export function resultBytes(
   const found: Record<string, string> = {};
   const walk = (path: string): void => {
     if (statSync(path).isDirectory()) for (const name of readdirSync(path).sort()) walk(join(path, name));
-    else found[relative(run, path)] = createHash('sha256').update(readFileSync(path)).digest('hex');
+    else found[relative(run, path)] = createHash('sha256').update(contentOf(path)).digest('hex');
   };
   for (const part of parts) walk(join(run, part));
   return found;
