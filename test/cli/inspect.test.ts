@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
 import { temporaryFolder } from '../helpers/folders.js';
-import { cli } from './cli.js';
+import { cli, ROOT } from './cli.js';
 
 const root = temporaryFolder();
 
@@ -59,7 +59,7 @@ test('--image-grid writes a row of images for each label', async () => {
     }
   }
   writeFileSync(path.join(root, 'grid', 'red', '4.png'), 'not an image');
-  const file = path.join(root, 'sheet.png');
+  const file = path.join(root, 'new', 'grid.png');
   const { code, stdout } = await cli(['inspect', path.join(root, 'grid'), '--image-grid', file, '--json']);
   expect(code).toBe(0);
   expect(JSON.parse(stdout)).toMatchObject({ imageGrid: { path: file, labels: ['blue', 'red'] } });
@@ -69,4 +69,9 @@ test('--image-grid writes a row of images for each label', async () => {
     ...data.subarray(3 * (y * info.width + x), 3 * (y * info.width + x) + 3),
   ];
   expect([at(300, 30), at(300, 100)]).toEqual([colors.blue, colors.red]);
+  const model = path.join(ROOT, 'test/data/golden/tiny-sd15');
+  expect(await cli(['inspect', model, '--image-grid', file])).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('is not a dataset: it has no image grid') as unknown,
+  });
 });

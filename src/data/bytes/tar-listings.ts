@@ -1,6 +1,6 @@
 // Listings of tar archives that were read before, in the cache: a resumed scan, and the next scan of the same archives, read no headers again.
 import { createHash } from 'node:crypto';
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { gunzip, gzip } from 'node:zlib';
@@ -36,14 +36,15 @@ export async function keptListing(source: ByteSource, read: () => Promise<TarLis
     // not kept, or damaged
   }
   const listing = await read();
+  const part = `${file}.${process.pid}.tmp`;
   try {
     const whole = await promisify(gzip)(JSON.stringify(listing));
-    const part = `${file}.${process.pid}.tmp`;
     await mkdir(join(cacheFolder(), 'tar-listings'), { recursive: true });
     await writeFile(part, whole);
     await rename(part, file);
   } catch {
     // read again the next time
+    await rm(part, { force: true }).catch(() => undefined);
   }
   return listing;
 }

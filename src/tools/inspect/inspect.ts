@@ -1,4 +1,5 @@
 // inspect: tells whether a path is a model, a dataset or a run, and describes it without loading a model. Of a dataset, some images are decoded.
+import type { z } from 'zod';
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -96,6 +97,21 @@ export async function inspect(
   hooks: Pick<Hooks, 'signal'> = {},
 ): Promise<Inspection> {
   const options = resolved(INSPECT, given);
+  const found = await described(path, options, hooks);
+  if (options.imageGrid !== undefined && found.kind !== 'dataset')
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `${path} is not a dataset: it has no image grid.`,
+      'Leave out `imageGrid`, or inspect the dataset.',
+    );
+  return found;
+}
+
+async function described(
+  path: string,
+  options: z.output<typeof INSPECT>,
+  hooks: Pick<Hooks, 'signal'>,
+): Promise<Inspection> {
   if (isBucket(path))
     return withLocalRun(
       path,
