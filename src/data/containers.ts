@@ -8,13 +8,13 @@ import { parquetName, tarName } from './bytes/names.js';
 import { ParquetFile, type Leaf } from './bytes/parquet.js';
 import type { ByteSource } from './bytes/byte-source.js';
 import { openSource } from './bytes/source.js';
-import { keptListing, type TarListing } from './bytes/tar-listings.js';
+import { Listings, type ContainerListing, type ListedMember } from './bytes/listings.js';
 import { tarMembers, type TarMember } from './bytes/tar.js';
 import { isImage } from './files.js';
 import { labelRule, type LabelRule } from './labelling.js';
 import { Listing } from './listing.js';
 import { imageFile } from './names.js';
-import type { DatasetSource } from './options.js';
+import type { DatasetOptions, DatasetSource } from './options.js';
 import { cellText, labelProblem } from './table-labels.js';
 
 /** Of a sample in a tar archive: files that are texts, by their endings in WebDataset. */
@@ -57,18 +57,21 @@ export const isContainer = (name: string): boolean => /\.(tar|parquet)$/i.test(n
  * @param root that names of images start at
  * @throws DATASET_INVALID for a container that cannot be read, an image without a label, or a label that is not there
  */
-export async function readContainers(files: readonly string[], root: string, options: DatasetSource): Promise<Listing> {
+export async function readContainers(
+  files: readonly string[],
+  root: string,
+  options: DatasetOptions,
+): Promise<Listing> {
   const found = new Listing();
+  const listings = new Listings(options.listings);
   const labels = new Labels(found, options);
   const read = async (file: string): Promise<{ images: Candidate[]; mtime: number }> => {
     const name = file.startsWith(`${root}/`) ? file.slice(root.length + 1) : file;
     const source = await openSource(file);
     try {
-      const images: Candidate[] = [];
-      const members = /\.parquet$/i.test(file)
-        ? parquetImages(source, name, options, labels)
-        : tarImages(source, name, found);
-      for await (const image of members) images.push(image);
+      const images = /\.parquet$/i.test(file)
+        ? await parquetImages(source, name, options, labels, listings)
+        : await tarImages(source, name, found, listings);
       return { images, mtime: source.mtime ?? 0 };
     } finally {
       await source.close();
@@ -81,6 +84,7 @@ export async function readContainers(files: readonly string[], root: string, opt
       for (const { path: image, bytes, fields } of images)
         labels.add(image, fields, { file: imageFile(root, image), bytes, mtime });
   labels.check(files);
+  found.listings.push(...listings.keys);
   return found;
 }
 
@@ -98,8 +102,6 @@ class Labels {
   private readonly rule: LabelRule | undefined;
   /** the column that was found without being named */
   private column: string | undefined;
-  /** ClassLabel names of the latest file, by column */
-  names = new Map<string, string[]>();
   private unmatched = 0;
   private example = '';
 
@@ -175,13 +177,13 @@ class Labels {
 }
 
 /** Images of a tar archive. Files that differ only after the first dot of their names are one sample: the others say what is known of its images. */
-async function tarListing(source: ByteSource): Promise<TarListing> {
-  const listing: TarListing = { images: [], notImages: 0 };
+async function tarListing(source: ByteSource): Promise<ContainerListing> {
+  const listing: ContainerListing = { images: [], notImages: 0 };
   let sample: string | undefined;
   let images: TarMember[] = [];
   let fields: Record<string, string> = {};
   const flush = (): void => {
-    for (const image of images) listing.images.push({ ...image, fields });
+    for (const image of images) listing.images.push({ at: tarName('', image, source.size), bytes: image.size, fields });
     [images, fields] = [[], {}];
   };
   for await (const member of tarMembers(source)) {
@@ -204,11 +206,23 @@ async function tarListing(source: ByteSource): Promise<TarListing> {
   return listing;
 }
 
-async function* tarImages(source: ByteSource, container: string, found: Listing): AsyncGenerator<Candidate> {
-  const { images, notImages } = await keptListing(source, () => tarListing(source));
+async function tarImages(
+  source: ByteSource,
+  container: string,
+  found: Listing,
+  listings: Listings,
+): Promise<Candidate[]> {
+  const { images, notImages } = await listings.of(source, 'tar', async () => tarListing(source));
   found.ignore('notImages', notImages);
-  for (const { fields, ...image } of images)
-    yield { path: tarName(container, image, source.size), bytes: image.size, fields };
+  return images.map((image) => candidate(container, image));
+}
+
+/** @param label column that an image without a value has an empty label by */
+function candidate(container: string, { at, bytes, fields }: ListedMember, label?: string): Candidate {
+  const texts = Object.entries(fields).flatMap(([name, text]): [string, string][] =>
+    text !== null ? [[name, text]] : name === label ? [[name, '']] : [],
+  );
+  return { path: `${container}${at}`, bytes, fields: Object.fromEntries(texts) };
 }
 
 /** Texts, numbers and lists of them in a JSON object, by name. */
@@ -245,19 +259,27 @@ function classNames(file: ParquetFile): Map<string, string[]> {
   return found;
 }
 
-async function* parquetImages(
+async function parquetImages(
   source: ByteSource,
   container: string,
   { imageColumn }: DatasetSource,
   labels: Labels,
-): AsyncGenerator<Candidate> {
+  listings: Listings,
+): Promise<Candidate[]> {
+  const how = JSON.stringify(['parquet', imageColumn ?? null]);
+  const { images, columns = [] } = await listings.of(source, how, async () => parquetListing(source, imageColumn));
+  const label = labels.columnAmong(columns, `'${source.name}'`);
+  return images.map((image) => candidate(container, image, label));
+}
+
+/** Images of a table, with the values of its plain columns. */
+async function parquetListing(source: ByteSource, imageColumn: string | undefined): Promise<ContainerListing> {
   const file = await ParquetFile.open(source);
   const image = imageLeaf(file, imageColumn);
-  const columns = file.leaves.map(({ path: name }) => name);
   if (!image)
     throw new DiffmineError(
       'DATASET_INVALID',
-      `'${source.name}' has no ${imageColumn === undefined ? 'column of image bytes' : `image bytes in a column '${imageColumn}'`}; there is ${columns.map((one) => `'${one}'`).join(', ')}.`,
+      `'${source.name}' has no ${imageColumn === undefined ? 'column of image bytes' : `image bytes in a column '${imageColumn}'`}; there is ${file.leaves.map(({ path: name }) => `'${name}'`).join(', ')}.`,
       'Images are a column of bytes, or a struct of bytes and path as Hugging Face datasets write it; `imageColumn` names it.',
     );
   const names = classNames(file);
@@ -265,10 +287,7 @@ async function* parquetImages(
   const named = imageLeaf(file)?.path === image.path ? undefined : own;
   const plain = file.leaves.filter((leaf) => !leaf.isBinary && !leaf.path.startsWith(`${own}.`));
   const place = file.leaves.find((leaf) => leaf.path === `${own}.path`);
-  const label = labels.columnAmong(
-    plain.map((leaf) => leaf.path),
-    `'${source.name}'`,
-  );
+  const listing: ContainerListing = { images: [], columns: plain.map((leaf) => leaf.path), notImages: 0 };
   for (const group of file.groups) {
     const paths = place ? await file.values(group, place) : [];
     const values: [Leaf, ArrayLike<unknown>][] = [];
@@ -277,15 +296,15 @@ async function* parquetImages(
     for (let row = 0; row < group.rows; row++) {
       const given = paths[row];
       const name = typeof given === 'string' && given !== '' ? given.replace(/^\/+/, '') : 'image';
-      const fields: Record<string, string> = {};
+      const fields: Record<string, string | null> = {};
       for (const [leaf, column] of values) {
         const classes = names.get(leaf.path);
         const text = cellText(column[row]);
         // -1 is a class that is not known
-        if (text !== undefined) fields[leaf.path] = classes ? (classes[Number(text)] ?? '') : text;
-        else if (leaf.path === label) fields[leaf.path] = ''; // null
+        fields[leaf.path] = text === undefined ? null : classes ? (classes[Number(text)] ?? '') : text;
       }
-      yield { path: parquetName(container, group.row + row, file.rows, name, named), bytes, fields };
+      listing.images.push({ at: parquetName('', group.row + row, file.rows, name, named), bytes, fields });
     }
   }
+  return listing;
 }

@@ -46,6 +46,8 @@ export interface Dataset {
   layout?: LayoutName;
   /** the options it was opened with */
   source: DatasetSource;
+  /** of its containers (bytes/listings.ts): keys of their listings in the cache */
+  listings: readonly string[];
 }
 
 /**
@@ -89,6 +91,7 @@ export async function openDataset(location: string, options: DatasetOptions = {}
     fingerprint: fingerprintOf(images),
     warnings,
     source,
+    listings: found.listings,
     ...(layout ? { layout } : {}),
   };
 }

@@ -19,6 +19,7 @@ export {
   type SizeOptions,
   type SizeRule,
 } from './read-image.js';
+export { packListings } from './bytes/listings.js';
 export { rootOf } from './patterns.js';
 export { prefetch, type Fetched, type PrefetchOptions } from './prefetch.js';
 export { fillPrompt, layoutOf, PRESETS, type Preset, type PresetName } from './presets.js';

@@ -6,6 +6,8 @@ export class Listing {
   readonly images = new ImageListBuilder();
   readonly ignored: Ignored = {};
   readonly warnings: string[] = [];
+  /** keys of the containers' listings (bytes/listings.ts) */
+  readonly listings: string[] = [];
 
   add(image: DatasetImage): void {
     this.images.add(image);

@@ -52,6 +52,8 @@ export interface DatasetOptions extends DatasetSource {
   layout?: LayoutName | 'auto';
   /** read every file: the fingerprint is then over its content as well */
   checksum?: boolean | undefined;
+  /** listings of containers that are kept elsewhere (bytes/listings.ts), asked for where the cache lacks one */
+  listings?: (() => Promise<Buffer | undefined>) | undefined;
   /** output folder of the command that reads: it is not data, wherever it lies */
   out?: string | undefined;
 }

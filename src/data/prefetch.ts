@@ -2,8 +2,13 @@
 import { availableParallelism } from 'node:os';
 import { DiffmineError } from '../util/errors.js';
 
+/** Items under way or waiting to be taken: enough to wait for as many answers of a bucket at once. */
+const AHEAD = Math.max(32, 2 * availableParallelism());
+/** While the size of none is known: each may be huge. */
+const AT_FIRST = 2 * availableParallelism();
+
 export interface PrefetchOptions {
-  /** items under way or waiting to be taken; twice the processors */
+  /** items under way or waiting to be taken; 32, and twice the processors until the size of one is known */
   ahead?: number;
   /** bytes of items waiting to be taken, beyond which no further one is begun; 256 MiB. One under way counts as the largest so far. */
   memory?: number;
@@ -15,72 +20,94 @@ export interface PrefetchOptions {
 export type Fetched<Item, Value> =
   { item: Item; value: Value; error?: undefined } | { item: Item; value?: undefined; error: DiffmineError };
 
+type Outcome<Value> = { value: Value } | { thrown: unknown };
+
 /**
  * Loads items ahead and yields them in order. IMAGE_UNREADABLE becomes a value, so that one bad image stops nothing; every other error
- * is thrown when its item's turn comes.
+ * is thrown when its item's turn comes. An item counts as waiting until the next one is asked for.
  *
  * @param size bytes that a loaded value holds
  */
 export async function* prefetch<Item, Value>(
-  items: Iterable<Item>,
+  items: Iterable<Item> | AsyncIterable<Item>,
   load: (item: Item) => Promise<Value>,
   size: (value: Value) => number,
   options: PrefetchOptions = {},
 ): AsyncGenerator<Fetched<Item, Value>, void> {
-  const { ahead = 2 * availableParallelism(), memory = 256 * 2 ** 20, signal } = options;
-  const source = items[Symbol.iterator]();
-  const window: { item: Item; done: Promise<{ value: Value } | { thrown: unknown }>; bytes: number | undefined }[] = [];
-  let largest = 0;
-  let exhausted = false;
+  const { ahead, memory = 256 * 2 ** 20, signal } = options;
+  const source = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
+  const window: { item: Item; done: Promise<Outcome<Value>>; bytes: number | undefined }[] = [];
+  let largest: number | undefined;
+  /** there is nothing more to begin */
+  let ended = false;
+  let wake = (): void => undefined;
+  let changed = new Promise<void>((resolve) => (wake = resolve));
+  const change = (): void => {
+    wake();
+    changed = new Promise((resolve) => (wake = resolve));
+  };
 
-  const begin = (item: Item, finished: (bytes: number) => void): Promise<{ value: Value } | { thrown: unknown }> =>
-    load(item).then(
-      (value) => {
-        const bytes = size(value);
-        largest = Math.max(largest, bytes);
-        finished(bytes);
+  const hasRoom = (): boolean => {
+    if (window.length === 0) return true;
+    const held = window.reduce((sum, { bytes = largest ?? 0 }) => sum + bytes, 0);
+    return window.length < (ahead ?? (largest === undefined ? AT_FIRST : AHEAD)) && held + (largest ?? 0) <= memory;
+  };
+  const begin = (item: Item): void => {
+    const done = load(item).then(
+      (value): Outcome<Value> => {
+        entry.bytes = size(value);
+        largest = Math.max(largest ?? 0, entry.bytes);
+        change();
         return { value };
       },
-      (thrown: unknown) => {
-        finished(0);
+      (thrown: unknown): Outcome<Value> => {
+        entry.bytes = 0;
+        change();
         return { thrown };
       },
     );
-  const held = (): number => window.reduce((sum, { bytes = largest }) => sum + bytes, 0);
-  const fill = (): void => {
-    while (
-      !exhausted &&
-      !signal?.aborted &&
-      (window.length === 0 || (window.length < ahead && held() + largest <= memory))
-    ) {
-      const next = source.next();
-      if (next.done) {
-        exhausted = true;
-        return;
-      }
-      const entry: (typeof window)[number] = {
-        item: next.value,
-        bytes: undefined,
-        done: begin(next.value, (bytes) => (entry.bytes = bytes)),
-      };
-      window.push(entry);
+    const entry: (typeof window)[number] = { item, bytes: undefined, done };
+    window.push(entry);
+  };
+  const fill = async (): Promise<void> => {
+    while (!ended && !signal?.aborted) {
+      if (hasRoom()) {
+        const next = await source.next();
+        if (next.done === true || ended || signal?.aborted) return;
+        begin(next.value);
+        change();
+      } else await changed;
     }
   };
+  const filling = fill().finally(() => {
+    ended = true;
+    change();
+  });
+  filling.catch(() => undefined); // heard below, after what was begun
 
   try {
     for (;;) {
-      fill();
       if (signal?.aborted) throw new DiffmineError('CANCELLED', 'Reading images was cancelled.');
-      const first = window.shift();
-      if (!first) return;
+      const [first] = window;
+      if (!first) {
+        if (ended) return await filling;
+        await changed;
+        continue;
+      }
       const outcome = await first.done;
       if ('value' in outcome) yield { item: first.item, value: outcome.value };
       else if (outcome.thrown instanceof DiffmineError && outcome.thrown.code === 'IMAGE_UNREADABLE')
         yield { item: first.item, error: outcome.thrown };
       else throw outcome.thrown;
+      window.shift();
+      change();
     }
   } finally {
     // What is still under way ends before the caller goes on: nothing reads files behind its back.
+    ended = true;
+    change();
+    await filling.catch(() => undefined);
+    await source.return?.();
     await Promise.all(window.map((entry) => entry.done));
   }
 }

@@ -2,6 +2,7 @@
 // Loading takes a quarter of a second and 150 MB, so it happens at the first call. Errors of the addon are plain objects
 // from another realm: every call maps them to DiffmineError here, and code above never sees others.
 import { asDiffmineError } from '../util/errors.js';
+import { Busy } from './busy.js';
 import { defaultThreads, withThreads } from './cores.js';
 import { loadAddon } from './load.js';
 import type {
@@ -87,6 +88,7 @@ export class Conditions {
 export class Engine {
   readonly device: string;
   readonly #native: NativeEngine;
+  readonly #busy = new Busy();
 
   /** @throws DEVICE_UNAVAILABLE if the device does not exist or does not support the dtype */
   constructor(options: EngineOptions) {
@@ -94,39 +96,43 @@ export class Engine {
     this.#native = call((addon) => addon.createEngine({ ...options, threads: options.threads || defaultThreads() }));
   }
 
+  #call<T>(use: (addon: Addon) => Promise<T>): Promise<T> {
+    return this.#busy.during(callAsync(use));
+  }
+
   /** Loads the weights of every component, checked against its config. One model per engine. Stage "load". */
   loadModel(source: ModelSource, options?: CallOptions): Promise<void> {
-    return callAsync((addon) => addon.loadModel(this.#native, source, options));
+    return this.#call((addon) => addon.loadModel(this.#native, source, options));
   }
 
   /** Token ids I64 [M, 77] for each text encoder -> their embeddings. */
   encodeText(ids: readonly Tensor[], options?: CallOptions): Promise<TextEmbeddings> {
-    return callAsync((addon) => addon.encodeText(this.#native, ids, options));
+    return this.#call((addon) => addon.encodeText(this.#native, ids, options));
   }
 
   async prepareConditions(conditions: ConditionInput, options?: CallOptions): Promise<Conditions> {
-    const native = await callAsync((addon) => addon.prepareConditions(this.#native, conditions, options));
+    const native = await this.#call((addon) => addon.prepareConditions(this.#native, conditions, options));
     return new Conditions(native, ('text' in conditions ? conditions.text : conditions).shape[0] ?? 0);
   }
 
   /** One forward pass: F32 [inputs * fanOut, C, H, W], and the outputs of the observed modules. */
   unetForward(conditions: Conditions, input: UNetForwardInput, options?: CallOptions): Promise<UNetForwardResult> {
-    return callAsync((addon) => addon.unetForward(this.#native, conditions.native, input, options));
+    return this.#call((addon) => addon.unetForward(this.#native, conditions.native, input, options));
   }
 
   /** The VAE's posterior for images of the same size: F32 [B, latent channels, h, w] each. */
   vaeEncode(images: Image[], options?: CallOptions): Promise<{ mean: Tensor; logvar: Tensor }> {
-    return callAsync((addon) => addon.vaeEncode(this.#native, images, options));
+    return this.#call((addon) => addon.vaeEncode(this.#native, images, options));
   }
 
   /** Latents F32 [B, C, h, w], already divided by the scaling factor -> images F32 [B, 3, H, W] in about [-1, 1]. */
   vaeDecode(latents: Tensor, options?: CallOptions): Promise<Tensor> {
-    return callAsync((addon) => addon.vaeDecode(this.#native, latents, options));
+    return this.#call((addon) => addon.vaeDecode(this.#native, latents, options));
   }
 
   /** The UNet's input for images, F32 [B, C, h, w]: scaled latents, or pixels (folded if the model folds them). */
   encodeImages(images: Image[], options?: CallOptions): Promise<Tensor> {
-    return callAsync((addon) => addon.encodeImages(this.#native, images, options));
+    return this.#call((addon) => addon.encodeImages(this.#native, images, options));
   }
 
   /** Typicality of images of the same size: maps, and patches with scores and standard errors. Stage "score", in UNet calls. */
@@ -136,12 +142,12 @@ export class Engine {
     settings: TypicalityOptions,
     options?: CallOptions,
   ): Promise<TypicalityResult> {
-    return callAsync((addon) => addon.scoreTypicality(this.#native, conditions.native, input, settings, options));
+    return this.#call((addon) => addon.scoreTypicality(this.#native, conditions.native, input, settings, options));
   }
 
   /** Scores of all patches of `patch` px: maps F32 [..., h, w] upsampled to height x width -> F32 [..., H - patch + 1, W - patch + 1]. */
   patchScores(maps: Tensor, height: number, width: number, patch: number, options?: CallOptions): Promise<Tensor> {
-    return callAsync((addon) => addon.patchScores(this.#native, maps, height, width, patch, options));
+    return this.#call((addon) => addon.patchScores(this.#native, maps, height, width, patch, options));
   }
 
   /** Selects patches greedily so that they do not touch; scores F32 [R, S]. `ascending` selects the lowest scores. */
@@ -152,22 +158,22 @@ export class Engine {
     ascending: boolean,
     options?: CallOptions,
   ): Promise<{ row: number; column: number; score: number }[]> {
-    return callAsync((addon) => addon.selectPatches(this.#native, scores, patch, count, ascending, options));
+    return this.#call((addon) => addon.selectPatches(this.#native, scores, patch, count, ascending, options));
   }
 
   /** L2-normalized DIFT features of boxes in images of the same size: F32 [boxes, F] per image. Stage "features". */
   dift(conditions: Conditions, input: DiftInput, settings: DiftOptions, options?: CallOptions): Promise<DiftResult> {
-    return callAsync((addon) => addon.dift(this.#native, conditions.native, input, settings, options));
+    return this.#call((addon) => addon.dift(this.#native, conditions.native, input, settings, options));
   }
 
   /** k-means clustering of points F32 [n, d]. Stage "cluster". Needs no model. */
   kmeans(points: Tensor, settings: KMeansOptions, options?: CallOptions): Promise<KMeansResult> {
-    return callAsync((addon) => addon.kmeans(this.#native, points, settings, options));
+    return this.#call((addon) => addon.kmeans(this.#native, points, settings, options));
   }
 
   /** Maps F32 [n, h, w] upsampled to pixels and blurred: F32 [n, height, width] (section 5.2 of the paper). */
   heatMaps(maps: Tensor, settings: HeatMapOptions, options?: CallOptions): Promise<Tensor> {
-    return callAsync((addon) => addon.heatMaps(this.#native, maps, settings, options));
+    return this.#call((addon) => addon.heatMaps(this.#native, maps, settings, options));
   }
 
   /**
@@ -191,7 +197,12 @@ export class Engine {
    * or another) and of a copy on the device. Each is the median of runs that take `seconds` in all (default 1). Needs no model.
    */
   machineRates(settings: { dtype?: Dtype; seconds?: number } = {}, options?: CallOptions): Promise<MachineRates> {
-    return callAsync((addon) => addon.machineRates(this.#native, settings.dtype, settings.seconds, options));
+    return this.#call((addon) => addon.machineRates(this.#native, settings.dtype, settings.seconds, options));
+  }
+
+  /** Seconds in which a call was under way: the rest of the time the engine waited for its caller. */
+  busySeconds(): number {
+    return this.#busy.seconds();
   }
 
   /** In bytes: the model's weights, memory that can be allocated on the device, the peak since the process began, and memory that the allocator caches (of all engines). */

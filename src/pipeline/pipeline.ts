@@ -109,6 +109,7 @@ async function run<Stage extends ShardedStage>(
     counts.done += found.done;
     counts.skipped += found.skipped;
   });
+  const { engineWaiting } = meter;
   return {
     stage,
     complete,
@@ -116,6 +117,7 @@ async function run<Stage extends ShardedStage>(
     ...counts,
     shards: { total: manifest.shards, done: done.length, here },
     unetCalls: meter.done,
+    ...(engineWaiting === undefined ? {} : { engineWaiting }),
     device,
   };
 }
@@ -261,7 +263,13 @@ export async function startEngine(
     });
     const workOn = await stage.prepare(engine, call);
     return {
-      shard: async (assigned, counter, hooks) => doShard(stage, workOn, assigned, counter, hooks),
+      shard: async (assigned, counter, hooks) => {
+        const [begun, busy] = [performance.now(), engine.busySeconds()];
+        const outcome = await doShard(stage, workOn, assigned, counter, hooks);
+        const seconds = (performance.now() - begun) / 1000;
+        if (outcome === 'done') counter.time(seconds, Math.max(0, seconds - (engine.busySeconds() - busy)));
+        return outcome;
+      },
       memory: () => engine.memory(),
       close: async () => engine.dispose(),
     };

@@ -18,6 +18,8 @@ export interface Counter {
   /** takes back this many images (their shard restarts); negative adds images that another process has done */
   uncount(images: number): void;
   shard(shard: number, images: number, skipped: number): void;
+  /** a shard took `seconds`; for `waited` of them the engine had nothing to do */
+  time(seconds: number, waited: number): void;
 }
 
 /** The command ends before the work does: its hint says how the work goes on. */
@@ -35,6 +37,9 @@ export class Meter implements Counter {
   private firstCalls = 0;
   private last = 0;
   private sent = 0;
+  /** of shards, s: all, and while their engine had nothing to do */
+  private seconds = 0;
+  private waited = 0;
   /** images of finished shards */
   private finished: number;
   /** ' of round 2 of 5' while a round is counted, whose images and shards take the place of the work's */
@@ -57,6 +62,16 @@ export class Meter implements Counter {
   /** UNet calls of this call, including its workers'. */
   get done(): number {
     return this.unetCalls;
+  }
+
+  /** Fraction of the time on shards in which their engines had nothing to do; undefined before the first one. */
+  get engineWaiting(): number | undefined {
+    return this.seconds > 0 ? this.waited / this.seconds : undefined;
+  }
+
+  time(seconds: number, waited: number): void {
+    this.seconds += seconds;
+    this.waited += waited;
   }
 
   /** UNet calls per second since the first batch; undefined before `seconds` of them. */
@@ -207,5 +222,9 @@ export class Tally implements Counter {
   shard(shard: number, images: number, skipped: number): void {
     this.done = true;
     this.meter.shard(shard, images, skipped);
+  }
+
+  time(seconds: number, waited: number): void {
+    this.meter.time(seconds, waited);
   }
 }

@@ -15,6 +15,7 @@ import { listed } from '../data/labels.js';
 import { heldOut } from '../data/holdout.js';
 import type { ModelFolder } from '../models/index.js';
 import { trainingOf, usedDataset } from '../models/training.js';
+import { listingsOf } from '../runs/listings.js';
 import type { ManifestModel } from '../runs/manifest.js';
 import { DiffmineError } from '../util/errors.js';
 import { count } from '../web/html.js';
@@ -82,7 +83,7 @@ export async function imagesOf({
     layout: layoutOf(preset),
     checksum,
     ...sourceOf(options),
-    ...(out === undefined ? {} : { out }),
+    ...(out === undefined ? {} : { out, listings: listingsOf(out) }),
   });
   return only ? restricted(dataset, new Set(only)) : dataset;
 }

@@ -108,6 +108,8 @@ export interface PipelineSummary {
   shards: { total: number; done: number; here: number };
   /** UNet calls of this call */
   unetCalls: number;
+  /** fraction of the time on shards in which this call's engines had nothing to do: images were read, or results written */
+  engineWaiting?: number;
   /** names of the devices, separated by commas */
   device: string;
 }

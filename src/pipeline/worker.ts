@@ -45,6 +45,7 @@ const counter: Counter = {
     flush();
     count('shard', ...parameters);
   },
+  time: (...parameters) => count('time', ...parameters),
 };
 
 async function begin({ module, options, lazy }: Extract<ToWorker, { type: 'begin' }>): Promise<void> {

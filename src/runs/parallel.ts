@@ -13,13 +13,23 @@ import { compareCodePoints } from '../data/order.js';
 import type { Size } from '../data/read-image.js';
 import { DiffmineError } from '../util/errors.js';
 import { sha256 } from '../util/sha256.js';
+import { LISTINGS } from './listings.js';
 import { safeName, unsafeName } from './names.js';
 import { MANIFEST, type Skipped } from './sharded.js';
 
 export const TRANSLATION_FORMAT = 'diffmine-translation-3';
 export const PAGE = 'index.html';
 /** Entries beside the label folders. */
-export const OWN_NAMES = [MANIFEST, PAGE, 'shards', 'locks', 'page.js', 'skipped.jsonl', 'quality.json'] as const;
+export const OWN_NAMES = [
+  MANIFEST,
+  PAGE,
+  'shards',
+  'locks',
+  'page.js',
+  'skipped.jsonl',
+  'quality.json',
+  LISTINGS,
+] as const;
 const SOURCE = 'source';
 const RECONSTRUCTION = 'reconstruction';
 const IMAGE = /\.(png|jpe?g|webp)$/i;

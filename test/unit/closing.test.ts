@@ -100,6 +100,20 @@ describe('sharded work', () => {
     ).toContain('\n1 of 3 shards is finished: /run');
   });
 
+  test('scan says how long engines waited where it is worth knowing', () => {
+    const summary = { scored: 9, images: 9, skipped: 0, shards: { total: 1, done: 1, here: 1 }, complete: true };
+    const textOf = (more: object): string => scanText({ ...summary, path: '/run', ...more } as unknown as ScanSummary);
+    expect(textOf({ seconds: 1000, engineWaiting: 0.25 })).toContain(
+      '\nThe engine had nothing to do for 25 % of the time',
+    );
+    for (const little of [
+      { seconds: 100, engineWaiting: 0.25 },
+      { seconds: 10_000, engineWaiting: 0.05 },
+      { seconds: 1000 },
+    ])
+      expect(textOf(little)).not.toContain('nothing to do');
+  });
+
   test('cotypicality numbers clusters as its tables do', () => {
     const cluster = { size: 3, sequences: 2, medianCotypicality: 0.01, mostChanged: null };
     const summary = {

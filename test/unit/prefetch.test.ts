@@ -71,6 +71,53 @@ test('any other error is thrown at its item, after running items have ended', as
   expect(state.running).toBe(0);
 });
 
+test('items that come one after another are loaded as they come; a failure of their source is thrown after them', async () => {
+  const { state, load } = loader(20);
+  let closed = 0;
+  async function* source(count: number): AsyncGenerator<number> {
+    try {
+      for (let i = 0; i < count; i += 1) {
+        if (i % 4 === 0) await sleep(3);
+        yield i;
+      }
+      throw new DiffmineError('IO', 'the source ended');
+    } finally {
+      closed += 1;
+    }
+  }
+  const seen: number[] = [];
+  const all = async (): Promise<void> => {
+    for await (const { item } of prefetch(source(20), load, () => 1, { ahead: 5 })) seen.push(item);
+  };
+  await expect(all()).rejects.toThrow('the source ended');
+  expect(seen).toEqual(numbers(20));
+  expect(state.most).toBeLessThanOrEqual(5);
+  for await (const { item } of prefetch(source(20), load, () => 1, { ahead: 5 })) if (item === 6) break;
+  expect(closed).toBe(2);
+  expect(state.running).toBe(0);
+});
+
+test('without a number few are begun while no size is known, then as many as memory has room for', async () => {
+  const { availableParallelism } = await import('node:os');
+  let begun = 0;
+  let release = (): void => undefined;
+  const held = new Promise<void>((resolve) => (release = resolve));
+  const load = async (item: number): Promise<number> => {
+    begun += 1;
+    await held;
+    return item;
+  };
+  const ahead = prefetch(numbers(100), load, () => 1);
+  const first = ahead.next();
+  await sleep(20);
+  expect(begun).toBe(2 * availableParallelism());
+  release();
+  await first;
+  await sleep(20);
+  expect(begun).toBe(Math.max(32, 2 * availableParallelism()));
+  await ahead.return(undefined);
+});
+
 test('leaving early and aborting leave nothing running', async () => {
   const { state, load } = loader(30);
   for await (const { item } of prefetch(numbers(30), load, () => 1, { ahead: 8 })) if (item === 4) break;

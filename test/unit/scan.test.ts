@@ -77,6 +77,8 @@ function dataset(count: number, add: (root: string) => void = () => undefined, n
 
 test('tables and maps hold what docs/reference/formats/run.md says', async () => {
   const summary = await scan(base('run'));
+  expect(summary.engineWaiting).toBeGreaterThan(0);
+  expect(summary.engineWaiting).toBeLessThan(1);
   expect(summary).toMatchObject({
     complete: true,
     scored: 12,
@@ -438,6 +440,7 @@ test.each([3, 1])(
         drop: () => undefined,
         image: () => void (counted.images += 1),
         uncount: (n: number) => void (counted.images -= n),
+        time: () => undefined,
         shard: () => undefined,
       };
       const work = doShard(stage, workOn, { shard: 0 }, meter, {});

@@ -11,9 +11,18 @@ import { onScan, stoppingOf } from '../stages.js';
 
 export const RESUME_HINT = 'Finished shards are kept. Run the same command to resume.';
 
+/** Engines that wait less than this fraction of their time, or fewer seconds, are not worth a sentence. */
+const WAITING = { fraction: 0.1, seconds: 60 };
+
+function waitingSentence({ engineWaiting = 0, seconds }: ScanSummary): string {
+  return engineWaiting >= WAITING.fraction && engineWaiting * seconds >= WAITING.seconds
+    ? `\nThe engine had nothing to do for ${percent(engineWaiting)} of the time: it waited for images to be read or results to be written.`
+    : '';
+}
+
 export function scanText(summary: ScanSummary): string {
   const { scored, images, skipped, shards, seconds, complete, path, race } = summary;
-  return `${closing({ verb: 'Scored', noun: 'image', done: scored, total: images, skipped, shards, seconds })}${race ? `\nRacing made ${race.spent} of ${count(race.spent + race.saved, 'UNet call')} (${percent(spentFraction(race))}).` : ''}\n${state('scan', complete, shards, path)}`;
+  return `${closing({ verb: 'Scored', noun: 'image', done: scored, total: images, skipped, shards, seconds })}${race ? `\nRacing made ${race.spent} of ${count(race.spent + race.saved, 'UNet call')} (${percent(spentFraction(race))}).` : ''}${waitingSentence(summary)}\n${state('scan', complete, shards, path)}`;
 }
 
 /** A scan that finds every image unusable has succeeded at nothing. */

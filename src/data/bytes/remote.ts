@@ -144,7 +144,7 @@ export async function remoteSource(name: string): Promise<ByteSource> {
       'Copy it to a disk or a bucket.',
     );
   const { bucket, key } = await objectOf(name);
-  const found = await bucket.head(key);
+  const found = await remoteFacts(name);
   if (!found) throw new DiffmineError('DATASET_INVALID', `'${name}' cannot be read: there is no such object.`);
-  return new ObjectSource(name, found.size, found.modified, bucket, key);
+  return new ObjectSource(name, found.bytes, found.mtime, bucket, key);
 }

@@ -66,6 +66,11 @@ export class Metrics {
     'counter',
     'Seconds of work on finished shards.',
   );
+  private readonly waits = new Family(
+    'diffmine_engine_wait_seconds_total',
+    'counter',
+    'Seconds of work on finished shards in which the engine had nothing to do.',
+  );
   private readonly bytes = new Family(
     'diffmine_device_memory_bytes',
     'gauge',
@@ -96,6 +101,10 @@ export class Metrics {
     if (type === 'done') this.seconds.add(event.seconds, { stage: event.stage, device });
   }
 
+  waited(device: string, seconds: number): void {
+    this.waits.add(seconds, { device });
+  }
+
   memory(device: string, { weights, available, peak, cached }: EngineMemory): void {
     for (const [kind, value] of Object.entries({ weights, available, peak, cached }))
       this.bytes.set(value, { device, kind });
@@ -109,7 +118,7 @@ export class Metrics {
         for (const [state, jobs] of Object.entries(depth)) this.depth.set(jobs as number, { state });
       }),
     );
-    return [this.calls, this.images, this.shards, this.seconds, this.bytes, this.depth].join('');
+    return [this.calls, this.images, this.shards, this.seconds, this.waits, this.bytes, this.depth].join('');
   }
 
   /**

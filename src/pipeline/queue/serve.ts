@@ -56,6 +56,7 @@ export async function serveQueue(options: WorkerOptions, hooks: Hooks<SeatEvent>
     drop: () => undefined,
     uncount: () => undefined,
     shard: () => undefined,
+    time: () => undefined,
   };
   const known: Known = new Set();
   const seats: Seat[] = [];
@@ -68,7 +69,7 @@ export async function serveQueue(options: WorkerOptions, hooks: Hooks<SeatEvent>
         new Seat(connection, {
           device: id,
           threads: threadsOf(settings, devices.length),
-          counter,
+          counter: { ...counter, time: (_, waited) => metrics.waited(id, waited) },
           hooks: { signal: hooks.signal, onLog: hooks.onLog },
           onEvent,
           onMemory: (memory) => metrics.memory(id, memory),

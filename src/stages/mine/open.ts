@@ -3,6 +3,7 @@ import { heldOut } from '../../data/holdout.js';
 import { ImageList, ofLabels, openDataset, restricted, sourceOf, type Dataset } from '../../data/index.js';
 import { openModel, recordedModel, untrained, modelOptions, type ModelFolder } from '../../models/index.js';
 import { checkContents } from '../../runs/changes.js';
+import { listingsOf } from '../../runs/listings.js';
 import type { Manifest } from '../../runs/manifest.js';
 import { Replay } from '../../runs/replay.js';
 import { imageKey, type Run } from '../../runs/run.js';
@@ -40,6 +41,7 @@ export async function openRunDataset(
   const complete = await openDataset(path ?? recorded.path, {
     layout: recorded.layout ?? 'auto',
     checksum: options.checksum === true,
+    listings: listingsOf(run.path),
     ...sourceOf(recorded),
     ...(imageRoot === undefined ? {} : { imageRoot }),
   });

@@ -93,6 +93,8 @@ export interface ScanSummary {
   /** UNet calls of this call */
   unetCalls: number;
   seconds: number;
+  /** fraction of the time on shards in which engines had nothing to do; absent if none was scored by this command's engines */
+  engineWaiting?: number;
   device: string;
   dtype: Dtype;
   batch: number;

@@ -18,7 +18,7 @@ export { resolveOptions } from './resolve.js';
 export async function scan(options: ScanOptions & MapOptions, hooks: Hooks<ScanEvent> = {}): Promise<ScanSummary> {
   const begun = performance.now();
   const { localize, only, ...asked } = options;
-  const { stage, complete, resumed, done, skipped, shards, unetCalls, device } = await runPipeline(
+  const { stage, complete, resumed, done, skipped, shards, unetCalls, engineWaiting, device } = await runPipeline(
     open,
     { ...given(SCAN, asked), localize, only },
     hooks,
@@ -38,6 +38,7 @@ export async function scan(options: ScanOptions & MapOptions, hooks: Hooks<ScanE
     shards,
     unetCalls,
     seconds: (performance.now() - begun) / 1000,
+    ...(engineWaiting === undefined ? {} : { engineWaiting }),
     device,
     dtype,
     batch,

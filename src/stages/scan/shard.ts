@@ -13,7 +13,6 @@ import {
 import { imagesPerCall } from '../../pipeline/batch.js';
 import type { ShardContext, ShardCounts } from '../../pipeline/stage.js';
 import { DiffmineError } from '../../util/errors.js';
-import { chunks, groupBy } from '../../util/group.js';
 import type { Conditions, Engine } from '../../engine/index.js';
 import type { Tensor, TypicalityInput, TypicalityOutput } from '../../engine/types.js';
 import { contentOf } from '../../data/content.js';
@@ -28,8 +27,6 @@ import { collect, writeShard, type Outcome } from './tables.js';
 const CALL_BYTES = 256 * 2 ** 20;
 /** Images of one engine call that denoises only a few of the samples, as in the first rounds of a race: more fill a forward pass. */
 const ROUND_IMAGES = 64;
-/** Headers read at once. */
-const MEASURING = 8;
 
 /** What shards are scored with. */
 export interface Scoring {
@@ -131,30 +128,17 @@ export async function scoreImages<T>(
     meter.image(image.path, error.message);
   };
 
-  const items: Item[] = [];
-  for (const part of chunks([...images.entries()], MEASURING)) {
-    const measured = await Promise.all(
-      part.map(async ([index, image]) =>
-        measure(index, image, context).catch((error: unknown) => ({ index, image, error })),
-      ),
-    );
-    for (const item of measured) {
-      if (!('error' in item)) items.push(item);
-      else if (item.error instanceof DiffmineError && item.error.code === 'IMAGE_UNREADABLE')
-        skip(item.index, item.image, item.error);
-      else throw item.error;
-    }
-  }
-  const calls = groupBy(
-    items,
-    ({ width, height, contrast }) =>
-      `${width}x${height} ${contrast.calls} ${contrast.subjects.length} ${perSample(contrast)}`,
-  ).flatMap((group) => {
-    const { width, height, contrast } = group[0] as Item;
+  const perCall = ({ image, width, height, contrast }: Item): number => {
     const fitting = Math.max(1, Math.floor(CALL_BYTES / (3 * width * height)));
-    const alone = replay !== undefined && group.some(({ image }) => replay.isOwn(image.path));
-    return chunks(group, alone ? 1 : Math.min(fitting, imagesPerCall(batch, samples, contrast.calls, most)));
-  });
+    const alone = replay?.isOwn(image.path) === true;
+    return alone ? 1 : Math.min(fitting, imagesPerCall(batch, samples, contrast.calls, most));
+  };
+  const measured = prefetch(
+    images.entries(),
+    async ([index, image]) => measure(index, image, context),
+    () => 0,
+    { signal },
+  );
 
   const scored = new Map<number, T>();
   const scoreCall = async (ready: { item: Item; decoded: ReadImage }[]): Promise<void> => {
@@ -171,30 +155,66 @@ export async function scoreImages<T>(
     contents.set(index, sha256);
     return decoded;
   };
-  const ahead = prefetch(calls.flat(), read, ({ pixels }) => pixels.byteLength, { signal });
+  const calls = callsOf(measured, perCall, skip);
+  const ahead = prefetch(
+    eachOf(calls),
+    async ({ item }) => read(item),
+    ({ pixels }) => pixels.byteLength,
+    { signal },
+  );
   try {
-    for (const call of calls) {
-      const ready: { item: Item; decoded: ReadImage }[] = [];
-      for (let i = 0; i < call.length; i += 1) {
-        const next = (await ahead.next()).value as Fetched<Item, ReadImage>;
-        if (next.error) skip(next.item.index, next.item.image, next.error);
-        else ready.push({ item: next.item, decoded: next.value });
-      }
-      if (ready.length === 0) continue;
-      const next = scoreCall(ready);
-      next.catch(() => undefined); // heard below, in its turn
-      running.push(next);
+    let ready: { item: Item; decoded: ReadImage }[] = [];
+    for await (const { item: next, value, error } of ahead) {
+      if (error) skip(next.item.index, next.item.image, error);
+      else ready.push({ item: next.item, decoded: value });
+      if (!next.last || ready.length === 0) continue;
+      const call = scoreCall(ready);
+      call.catch(() => undefined); // heard below, in its turn
+      running.push(call);
+      ready = [];
       if (running.length > 1) await running.shift();
     }
     await Promise.all(running);
   } finally {
     await Promise.allSettled(running);
-    await ahead.return(undefined);
   }
   const hashes: (string | null)[] = [];
   for (const [index, { file }] of images.entries())
     hashes.push(contents.has(index) ? (contents.get(index) ?? null) : await contentOf(file));
   return { images, scored, reasons, contents: hashes };
+}
+
+/**
+ * Images of one shape in calls, each as soon as it is full. Which images share a call follows from their order alone: results do not depend on how fast they
+ * are read.
+ */
+async function* callsOf(
+  measured: AsyncIterable<Fetched<[number, DatasetImage], Item>>,
+  perCall: (item: Item) => number,
+  skip: (index: number, image: DatasetImage, error: DiffmineError) => void,
+): AsyncGenerator<Item[], void, undefined> {
+  const open = new Map<string, Item[]>();
+  for await (const { item: place, value: item, error } of measured) {
+    if (error) {
+      skip(...place, error);
+      continue;
+    }
+    const { width, height, contrast } = item;
+    const most = perCall(item);
+    const key = JSON.stringify([width, height, contrast.calls, contrast.subjects.length, perSample(contrast), most]);
+    const call = [...(open.get(key) ?? []), item];
+    if (call.length < most) open.set(key, call);
+    else {
+      open.delete(key);
+      yield call;
+    }
+  }
+  yield* open.values();
+}
+
+/** @returns each image, and whether it is the last one of its call */
+async function* eachOf(calls: AsyncIterable<Item[]>): AsyncGenerator<{ item: Item; last: boolean }, void, undefined> {
+  for await (const call of calls) for (const [i, item] of call.entries()) yield { item, last: i === call.length - 1 };
 }
 
 async function measure(index: number, image: DatasetImage, { sizes, contrasts }: Scoring): Promise<Item> {

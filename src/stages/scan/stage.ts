@@ -6,6 +6,7 @@ import { isAuto } from '../../pipeline/batch.js';
 import { checkNotCancelled } from '../../pipeline/pipeline.js';
 import type { ShardedStage, WorkOnShard } from '../../pipeline/stage.js';
 import { checkContents } from '../../runs/changes.js';
+import { keepListings } from '../../runs/listings.js';
 import { readManifest, type Manifest } from '../../runs/manifest.js';
 import { sampleWeights } from '../../runs/pilot.js';
 import { Run } from '../../runs/run.js';
@@ -33,6 +34,7 @@ export async function open(
     anyDtype: isAuto(options.dtype),
     ...hooks,
   });
+  await keepListings(run.store, resolved.dataset.listings);
   return stageOf(run, resolved);
 }
 

@@ -26,6 +26,7 @@ import {
 import { unetOf } from '../../models/denoiser.js';
 import { warnBarelyTrained } from '../../models/learned.js';
 import type { DeviceInfo } from '../../engine/types.js';
+import { listingsOf } from '../../runs/listings.js';
 import { VERSION } from '../../runs/version.js';
 import { batchFor, isAuto, largestShape, unetShape } from '../../pipeline/batch.js';
 import { chooseDevices } from '../../pipeline/devices.js';
@@ -53,6 +54,8 @@ export interface Resolved {
   devices: [DeviceInfo, ...DeviceInfo[]];
   sizes: SizeOptions;
   draft: TranslationDraft;
+  /** of the dataset (Dataset) */
+  listings: readonly string[];
 }
 
 /** What a model is conditioned on for a label, or the several labels of an image. */
@@ -91,6 +94,7 @@ export async function resolveTranslation(
   const dataset = await openDataset(options.dataset, {
     layout: layoutOf(options.preset),
     out,
+    listings: listingsOf(out),
     ...sourceOf(options),
   });
   for (const note of datasetNotes(dataset)) hooks.onLog?.(note);
@@ -192,7 +196,7 @@ export async function resolveTranslation(
     options: settings,
     preset: options.preset ?? null,
   };
-  return { model, images, devices, sizes, draft };
+  return { model, images, devices, sizes, draft, listings: dataset.listings };
 }
 
 /** Labels that the model cannot tell apart, and targets that guidance cannot lead to. */

@@ -6,6 +6,7 @@ import { isAuto } from '../../pipeline/batch.js';
 import { checkNotCancelled } from '../../pipeline/pipeline.js';
 import type { ShardedStage, WorkOnShard } from '../../pipeline/stage.js';
 import { checkContents } from '../../runs/changes.js';
+import { keepListings } from '../../runs/listings.js';
 import { TranslationFolder, type TranslationManifest } from './folder.js';
 import { TRANSLATE, type TranslateEvent, type TranslateOptions } from './options.js';
 import { samplingUnetCalls, stepsOfFraction, type InjectedDenoise, type PlugAndPlay } from './plug-and-play.js';
@@ -30,6 +31,7 @@ export async function open(options: TranslateOptions, hooks: Hooks<TranslateEven
     anyDtype: isAuto(options.dtype),
     ...hooks,
   });
+  await keepListings(folder.store, resolved.listings);
   const { model, images, devices } = resolved;
   const expectedOf = expectedUnetCalls(folder, model);
   return {
