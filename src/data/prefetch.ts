@@ -38,8 +38,9 @@ export async function* prefetch<Item, Value>(
   const source = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
   const window: { item: Item; done: Promise<Outcome<Value>>; bytes: number | undefined }[] = [];
   let largest: number | undefined;
-  /** there is nothing more to begin */
-  let ended = false;
+  const state = { ended: false };
+  /** nothing more is begun */
+  const isOver = (): boolean => state.ended || signal?.aborted === true;
   let wake = (): void => undefined;
   let changed = new Promise<void>((resolve) => (wake = resolve));
   const change = (): void => {
@@ -70,17 +71,17 @@ export async function* prefetch<Item, Value>(
     window.push(entry);
   };
   const fill = async (): Promise<void> => {
-    while (!ended && !signal?.aborted) {
+    while (!isOver()) {
       if (hasRoom()) {
         const next = await source.next();
-        if (next.done === true || ended || signal?.aborted) return;
+        if (next.done === true || isOver()) return;
         begin(next.value);
         change();
       } else await changed;
     }
   };
   const filling = fill().finally(() => {
-    ended = true;
+    state.ended = true;
     change();
   });
   filling.catch(() => undefined); // heard below, after what was begun
@@ -90,7 +91,10 @@ export async function* prefetch<Item, Value>(
       if (signal?.aborted) throw new DiffmineError('CANCELLED', 'Reading images was cancelled.');
       const [first] = window;
       if (!first) {
-        if (ended) return await filling;
+        if (state.ended) {
+          await filling;
+          return;
+        }
         await changed;
         continue;
       }
@@ -104,7 +108,7 @@ export async function* prefetch<Item, Value>(
     }
   } finally {
     // What is still under way ends before the caller goes on: nothing reads files behind its back.
-    ended = true;
+    state.ended = true;
     change();
     await filling.catch(() => undefined);
     await source.return?.();
