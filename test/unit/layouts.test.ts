@@ -261,6 +261,78 @@ describe('geo', () => {
       ],
     });
   });
+  test('as its scripts lay it out: a table per split, views of a panorama, countries in a mapping', async () => {
+    const files = {
+      'train/train.csv': 'IMG_ID,LAT\nYYcmZ_md_0.png,1\nYYcmZ_md_1.png,1\nQ_2.png,2\ngone_3.png,3\nlost_0.png,4\n',
+      'train/label_mapping/countries_names.json':
+        '{"YYcmZ_md_0.png": ["France"], "YYcmZ_md_1.png": ["France"], "Q_2.png": ["Japan"], "gone_3.png": ["Japan"]}',
+      'train/images/YYcmZ_md_0.png': true,
+      'train/images/YYcmZ_md_1.png': true,
+      'train/images/Q_2.png': true,
+      'val/val.csv': 'IMG_ID\nR_0.png\n',
+      'val/label_mapping/countries_names.json': '{"R_0.png": ["Peru"]}',
+      'val/images/R_0.png': true,
+      's2_cells/countries.csv': 'class_label,country\n0,France\n',
+      'guidebook.json': '[]',
+    } as const;
+    const place = folder(files);
+    const found = await read(place);
+    expect(found).toEqual({
+      layout: 'geo',
+      images: [
+        ['train/images/Q_2.png', 'Japan'],
+        ['train/images/YYcmZ_md_0.png', 'France'],
+        ['train/images/YYcmZ_md_1.png', 'France'],
+      ],
+      ignored: 1,
+      warnings: [
+        '1 of the 5 images of train.csv have no country in countries_names.json, such as lost_0.png: they are left out.',
+        '1 of the 5 images of train.csv are not there, such as train/images/gone_3.png: they are left out.',
+      ],
+    });
+    expect(await read(place, 'geo')).toEqual(found);
+    expect(await read(path.join(place, 'val'))).toMatchObject({
+      layout: 'geo',
+      images: [['images/R_0.png', 'Peru']],
+    });
+  });
+  test.each([
+    [
+      'no mapping',
+      { 'train/train.csv': 'IMG_ID\na_0.png\n', 'train/images/a_0.png': true },
+      /train\/label_mapping\/countries_names\.json is missing/,
+    ],
+    [
+      'no views',
+      { 'train/train.csv': 'IMG_ID\na_0.png\n', 'train/panos/a.jpg': true },
+      /but train\/images\/ is missing/,
+    ],
+    [
+      'two countries',
+      {
+        'train.csv': 'IMG_ID\na_0.png\n',
+        'images/a_0.png': true,
+        'label_mapping/countries_names.json': '{"a_0.png": ["Chad", "Mali"]}',
+      },
+      /has \["Chad","Mali"\] for a_0\.png instead of one country/,
+    ],
+    [
+      'a path',
+      { 'train.csv': 'IMG_ID\n../a_0.png\n', 'images/a_0.png': true, 'label_mapping/countries_names.json': '{}' },
+      /train\.csv, line 2: IMG_ID is not the name/,
+    ],
+    [
+      'other images',
+      {
+        'train.csv': 'IMG_ID\na_0.png\n',
+        'images/b_0.png': true,
+        'label_mapping/countries_names.json': '{"a_0.png": ["Chad"]}',
+      },
+      /No image of train\.csv is in/,
+    ],
+  ] as [string, Record<string, string | true>, RegExp][])('of that layout: %s', async (_, files, message) => {
+    await expect(read(folder(files), 'geo')).rejects.toEqual(invalid(message));
+  });
   test('country folders, also below train/', async () => {
     expect(await read(folder({ 'France/a.jpg': true, 'United Kingdom/b/c.jpg': true }), 'geo')).toMatchObject({
       layout: undefined,

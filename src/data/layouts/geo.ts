@@ -1,5 +1,6 @@
-// Street views with their countries, as G^3: metadata.csv (id, country, ...) and images/ID/45.jpg, 135.jpg, ... (or images/ID.jpg); exclude.json lists
-// images to leave out ("ID/45.jpg"). Or country folders, which are label folders, with or without train/ above them.
+// Street views with their countries: G^3 as its authors' scripts lay it out (geo-public.ts); metadata.csv (id, country, ...) and images/ID/45.jpg,
+// 135.jpg, ... (or images/ID.jpg), where exclude.json lists images to leave out ("ID/45.jpg"), as the authors of the paper have it; or country folders,
+// which are label folders, with or without train/ above them.
 import path from 'node:path';
 import { DiffmineError } from '../../util/errors.js';
 import { parseJson } from '../../util/json.js';
@@ -17,6 +18,7 @@ import {
   type Layout,
   type Listed,
 } from './files.js';
+import { recognizePublic } from './geo-public.js';
 import { hasSplits, readLabelFolders } from './splits.js';
 
 const HINT =
@@ -73,6 +75,8 @@ async function namesImages(root: string, options: TextOptions): Promise<boolean>
 export const geo: Layout = {
   async recognize(location, isFolder, options) {
     if (!isFolder) return undefined;
+    const published = await recognizePublic(location, options);
+    if (published) return published;
     const { folders } = await look(location);
     const header = await headerOf(path.join(location, 'metadata.csv'));
     const { wanted, exclude } = options;
