@@ -49,6 +49,7 @@ constexpr Export kExports[] = {
     {"machineRates", promised<machine_rates>},
     {"loadModel", promised<load_model>},
     {"encodeText", promised<encode_text>},
+    {"encodeT5", promised<encode_t5>},
     {"prepareConditions", promised<prepare_conditions>},
     {"unetForward", promised<unet_forward>},
     {"vaeEncode", promised<vae_encode>},

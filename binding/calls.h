@@ -17,6 +17,7 @@ Napi::Value engine_memory(Info);
 Napi::Value load_model(Info);
 // text_encoder.cpp
 Napi::Value encode_text(Info);
+Napi::Value encode_t5(Info);
 // unet.cpp
 Napi::Value prepare_conditions(Info);
 Napi::Value unet_forward(Info);

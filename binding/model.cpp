@@ -118,6 +118,20 @@ TextEncoderConfig text_encoder_config(const Arg& arg) {
   return c;
 }
 
+T5Config t5_config(const Arg& arg) {
+  T5Config c;
+  c.vocab_size = arg["vocabSize"].integer(1);
+  c.d_model = arg["dModel"].integer(1);
+  c.d_kv = arg["dKv"].integer(1);
+  c.d_ff = arg["dFf"].integer(1);
+  c.num_layers = arg["numLayers"].integer(1);
+  c.num_heads = arg["numHeads"].integer(1);
+  c.relative_attention_num_buckets = arg["numBuckets"].integer(1);
+  c.relative_attention_max_distance = arg["maxDistance"].integer(1);
+  c.layer_norm_epsilon = arg["layerNormEps"].number();
+  return c;
+}
+
 }  // namespace
 
 ModelPart<DenoiserConfig> denoiser_argument(const Arg& source) {
@@ -130,11 +144,12 @@ ModelPart<DenoiserConfig> denoiser_argument(const Arg& source) {
 namespace {
 
 ModelSource source_argument(const Arg& arg) {
-  ModelSource source{denoiser_argument(arg), {}, {}, schedule_argument(arg["schedule"])};
+  ModelSource source{denoiser_argument(arg), {}, {}, {}, schedule_argument(arg["schedule"])};
   if (arg["vae"].present()) source.vae = part_argument(arg["vae"], vae_config);
   if (const Arg encoders = arg["textEncoders"]; encoders.present())
     for (const Arg& encoder : encoders.items())
       source.text_encoders.push_back(part_argument(encoder, text_encoder_config));
+  if (const Arg t5 = arg["t5"]; t5.present()) source.t5 = part_argument(t5, t5_config);
   return source;
 }
 

@@ -23,4 +23,14 @@ Napi::Value encode_text(Info info) {
   });
 }
 
+Napi::Value encode_t5(Info info) {
+  const at::Tensor ids = Arg(info[1], "ids").tensor(at::kLong, 2);
+  return Task::start(info, 2, {}, [ids](Engine& engine, const Context& context) -> Task::Result {
+    const auto& t5 = engine.model().t5;
+    if (!t5) throw Error(code::kInvalidArgument, "The model has no T5 text encoder.");
+    const auto text = own(t5->forward(ids, context));
+    return [text](Napi::Env env) { return to_js(env, text); };
+  });
+}
+
 }  // namespace diffmine::binding

@@ -42,6 +42,8 @@ Model load_model(const ModelSource& source, const at::Device& device, at::Scalar
   if (source.vae) vae = source.vae->weights.open();
   std::vector<WeightStore> text_encoders;
   for (const auto& part : source.text_encoders) text_encoders.push_back(part.weights.open());
+  std::optional<WeightStore> t5;
+  if (source.t5) t5 = source.t5->weights.open();
   const auto count = [](const WeightStore& store) { return static_cast<int64_t>(store.names().size()); };
   int64_t total = count(denoiser) + (vae ? count(*vae) : 0);
   for (const auto& store : text_encoders) total += count(store);
@@ -65,6 +67,7 @@ Model load_model(const ModelSource& source, const at::Device& device, at::Scalar
         std::make_shared<TextEncoder>(source.text_encoders[i].config, text_encoders[i], device, context, options));
     loaded(text_encoders[i], made->weight_bytes());
   }
+  if (t5) model.t5 = std::make_shared<T5Encoder>(source.t5->config, *t5, device);  // holds no copies
   if (device.is_cuda() && options.graphs) model.graphs = std::make_shared<DenoiserGraphs>(model.denoiser);
   return model;
 }

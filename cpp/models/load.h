@@ -15,6 +15,7 @@
 #include "models/dit.h"
 #include "models/model.h"
 #include "models/sd3.h"
+#include "models/t5.h"
 #include "models/unet.h"
 #include "weights/lora.h"
 #include "weights/renamed.h"
@@ -46,6 +47,7 @@ struct ModelSource {
   ModelPart<DenoiserConfig> denoiser;
   std::optional<ModelPart<VaeConfig>> vae;
   std::vector<ModelPart<TextEncoderConfig>> text_encoders;
+  std::optional<ModelPart<T5Config>> t5;
   ScheduleConfig schedule;
 };
 

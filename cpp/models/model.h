@@ -7,6 +7,7 @@
 #include "core/engine_options.h"
 #include "diffusion/schedule.h"
 #include "models/denoiser.h"
+#include "models/t5.h"
 #include "models/text_encoder.h"
 #include "models/vae.h"
 
@@ -18,6 +19,7 @@ struct Model {
   std::shared_ptr<const Denoiser> denoiser;
   std::shared_ptr<const Vae> vae;                                 // null: pixel space
   std::vector<std::shared_ptr<const TextEncoder>> text_encoders;  // none: class-conditional
+  std::shared_ptr<const T5Encoder> t5;                            // null: none, or left out
   std::shared_ptr<const Schedule> schedule;
   std::shared_ptr<DenoiserGraphs> graphs;  // of `denoiser`; null: every pass is launched op by op
   EngineOptions options;                   // of the engine that holds it

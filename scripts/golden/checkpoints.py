@@ -2,7 +2,7 @@
 
 python scripts/golden/checkpoints.py DIFFUSERS OUT    DIFFUSERS is a checkout of its repository; OUT is test/data/checkpoints
 Needs torch, diffusers, transformers and safetensors. Each OUT/NAME.safetensors goes with NAME.json: the tensors of the folder by name, with shape
-and SHA-256 of their bytes, and NAME-golden.safetensors: outputs in fp32.
+and SHA-256 of their bytes, NAME-configs.json: its JSON files, and NAME-golden.safetensors: outputs in fp32.
 
 With --full FOLDER: a folder of the size of Stable Diffusion 1.5 or 2.1 with random weights instead, and its checkpoint beside it.
 """
@@ -172,5 +172,7 @@ else:
             made = write(kind, folder, False)
             convert(kind, folder, args.out / f'{kind}.safetensors')
             (args.out / f'{kind}.json').write_text(json.dumps(expected(folder), separators=(',', ':')))
+            configs = {str(one.relative_to(folder)): json.loads(one.read_text()) for one in sorted(folder.rglob('*.json')) if 'tokenizer' not in str(one)}
+            (args.out / f'{kind}-configs.json').write_text(json.dumps(configs, indent=1) + '\n')
             save_file({name: tensor.contiguous() for name, tensor in (xl_golden if kind == 'sdxl' else golden)(made).items()},
                       args.out / f'{kind}-golden.safetensors')

@@ -1,13 +1,14 @@
 """A tiny Stable Diffusion 3 or 3.5 folder with random weights, and reference values computed with it by diffusers.
 
-    sd3.py FOLDER [--seed 0] [--medium] [--size HxW] [--prompt TEXT] [--set KEY=JSON]
+    sd3.py FOLDER [--seed 0] [--medium] [--t5] [--size HxW] [--prompt TEXT] [--set KEY=JSON]
 
 Writes FOLDER/sd3-SEED and FOLDER/sd3-SEED-golden (diffmine-golden-1), which `diffmine verify FOLDER` computes again. --medium: as 3.5 medium,
-with normalized queries and keys and with a second attention in some blocks. Widths, heads, layers, sizes of patches and places, channels of the
+with normalized queries and keys and with a second attention in some blocks. --t5: with a T5 encoder and a tokenizer of its kind. Widths, heads, layers, sizes of patches and places, channels of the
 VAE and the scheduler's shift follow from the seed.
 """
 import random
 
+import t5
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
 from transformers import CLIPTextModelWithProjection
@@ -24,13 +25,14 @@ def make_model(folder, args):
     torch.manual_seed(seed)
     first = randomized(CLIPTextModelWithProjection(text_config(pick, 2, "quick_gelu")), seed + 1)
     second = randomized(CLIPTextModelWithProjection(text_config(pick, end, pick(["gelu", "quick_gelu"]))), seed + 2)
+    third = t5.encoder(args.seed) if args.t5 else None
     heads, size, channels, layers = pick([1, 2, 3, 4]), pick([8, 12, 20]), pick([4, 8, 16]), pick([1, 2, 4])
     patch = pick([1, 2, 2, 4])
     dual = [i for i in range(layers) if i == 0 or rng.random() < 0.5] if args.medium else []
     config = dict(
         sample_size=patch * pick([4, 7, 10]), patch_size=patch, in_channels=channels, out_channels=channels, num_layers=layers,
         attention_head_dim=size, num_attention_heads=heads, caption_projection_dim=heads * size,
-        joint_attention_dim=first.config.hidden_size + second.config.hidden_size + pick([0, 4, 10]),
+        joint_attention_dim=third.config.d_model if third else first.config.hidden_size + second.config.hidden_size + pick([0, 4, 10]),
         pooled_projection_dim=first.config.projection_dim + second.config.projection_dim, pos_embed_max_size=pick([11, 16, 24]),
         dual_attention_layers=dual, qk_norm="rms_norm" if args.medium else None,
     )
@@ -42,7 +44,8 @@ def make_model(folder, args):
     )
     pipeline = StableDiffusion3Pipeline(
         transformer=transformer, scheduler=FlowMatchEulerDiscreteScheduler(shift=pick([1.0, 3.0, 2.5])), vae=randomized(vae, seed + 4),
-        text_encoder=first, tokenizer=tokenizer, text_encoder_2=second, tokenizer_2=other, text_encoder_3=None, tokenizer_3=None,
+        text_encoder=first, tokenizer=tokenizer, text_encoder_2=second, tokenizer_2=other, text_encoder_3=third,
+        tokenizer_3=t5.tokenizer() if third else None,
     )
     common.save(pipeline, folder, args.like)
     return pipeline, rng
@@ -52,20 +55,25 @@ def make_model(folder, args):
 def main():
     parser = common.arguments(__doc__)
     parser.add_argument("--medium", action="store_true")
+    parser.add_argument("--t5", action="store_true")
     args = parser.parse_args()
     name = args.name or f"sd3-{args.seed}"
-    prompts = args.prompt or common.PROMPTS
+    prompts = args.prompt or (t5.PROMPTS if args.t5 else common.PROMPTS)
     pipeline, rng = make_model(args.folder / name, args)
     transformer, vae, scheduler = pipeline.transformer, pipeline.vae, pipeline.scheduler
     config = transformer.config
     golden = common.Golden()
-    tokens = rng.choice([5, 16])
+    tokens = rng.choice([5, 16]) if not args.t5 else rng.choice([24, 40])
     text, _, pooled, _ = pipeline.encode_prompt(
         prompts, prompts, prompts, device="cpu", do_classifier_free_guidance=False, max_sequence_length=tokens
     )
     golden.add(
         "text", "sd3_text", {"prompts": prompts, "max_sequence_length": tokens}, {}, {"prompt_embeds": text, "pooled": pooled}, 1e-4, 1e-4
     )
+    if args.t5:
+        ids = pipeline.tokenizer_3(prompts, padding="max_length", max_length=tokens, truncation=True, return_tensors="pt").input_ids
+        golden.add("t5_tokens", "t5_tokenize", {"prompts": prompts, "max_sequence_length": tokens}, {}, {"input_ids": ids}, 0, 0)
+        golden.add("t5", "t5_text", {}, {"input_ids": "t5_tokens.out.input_ids"}, {"last_hidden_state": pipeline.text_encoder_3(ids)[0]}, 1e-4, 1e-4)
     torch.manual_seed(args.seed + 5)
     most = config.patch_size * min(config.pos_embed_max_size, 16 // config.patch_size)
     for case, size in enumerate(common.sizes(args, rng, 3, config.patch_size, most)):

@@ -110,6 +110,11 @@ export class Engine {
     return this.#call((addon) => addon.encodeText(this.#native, ids, options));
   }
 
+  /** T5's token ids I64 [M, tokens] -> embeddings F32 [M, tokens, D]. Reads T5's weights, which the engine does not keep. */
+  encodeT5(ids: Tensor, options?: CallOptions): Promise<Tensor> {
+    return callAsync((addon) => addon.encodeT5(this.#native, ids, options));
+  }
+
   async prepareConditions(conditions: ConditionInput, options?: CallOptions): Promise<Conditions> {
     const native = await this.#call((addon) => addon.prepareConditions(this.#native, conditions, options));
     return new Conditions(native, ('text' in conditions ? conditions.text : conditions).shape[0] ?? 0);

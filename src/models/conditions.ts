@@ -30,10 +30,13 @@ export async function prepareConditions(
   return engine.prepareConditions(await encodePrompts(engine, model, prompts, call), call);
 }
 
-/** Of Stable Diffusion 3: places of the T5 encoder's tokens, which hold zeros without it. diffusers' default. */
+/** Of Stable Diffusion 3: tokens of T5, which hold zeros without it. diffusers' default. */
 export const T5_TOKENS = 256;
 
-/** Embeddings of a text model: text F32 [prompts, 77, D], pooled F32 [prompts, P] where the model takes them. */
+/**
+ * Embeddings of a text model: text F32 [prompts, 77, D], pooled F32 [prompts, P] where the model takes them. Of Stable Diffusion 3, text of T5's width, with
+ * T5's tokens after the 77.
+ */
 export async function encodePrompts(
   engine: Engine,
   model: ModelFolder,
@@ -49,6 +52,7 @@ export async function encodePrompts(
     );
   if (prompts.length === 0) throw new DiffmineError('INVALID_ARGUMENT', 'There are no prompts to encode.');
   const parts: TextEmbeddings[] = [];
+  const ofT5: Tensor[] = [];
   for (let begin = 0; begin < prompts.length; begin += TEXT_BATCH) {
     const batch = prompts.slice(begin, begin + TEXT_BATCH).map((prompt) => prompt ?? '');
     parts.push(
@@ -57,6 +61,7 @@ export async function encodePrompts(
         call,
       ),
     );
+    if (model.t5Tokenizer) ofT5.push(await engine.encodeT5(model.t5Tokenizer.encode(batch, t5Tokens), call));
   }
   const zero = (row: number): boolean => model.zeroNull && prompts[row] === null;
   const encoded = joined(
@@ -65,20 +70,36 @@ export async function encodePrompts(
   );
   const { transformer } = model.source;
   const text =
-    transformer?.config.kind === 'sd3' ? padded(encoded, transformer.config.jointAttentionDim, t5Tokens) : encoded;
+    transformer?.config.kind === 'sd3'
+      ? followed(
+          encoded,
+          transformer.config.jointAttentionDim,
+          t5Tokens,
+          ofT5.length > 0 ? joined(ofT5, zero) : undefined,
+        )
+      : encoded;
   const pooled = parts.flatMap((one) => one.pooled ?? []);
   return pooled.length > 0 ? { text, pooled: joined(pooled, zero) } : { text };
 }
 
-/** Text F32 [M, tokens, C] -> [M, tokens + more, width], zeros where there was nothing. */
-function padded({ shape: [rows = 0, tokens = 0, channels = 0], ...text }: Tensor, width: number, more: number): Tensor {
+/** Text F32 [M, tokens, C] -> [M, tokens + more, width], each row followed by that of `next`; zeros where there is nothing. */
+function followed(
+  { shape: [rows = 0, tokens = 0, channels = 0], ...text }: Tensor,
+  width: number,
+  more: number,
+  next?: Tensor,
+): Tensor {
   const data = Buffer.alloc(4 * rows * (tokens + more) * width);
-  for (let row = 0; row < rows; row++)
+  for (let row = 0; row < rows; row++) {
+    const begin = 4 * row * (tokens + more) * width;
     for (let token = 0; token < tokens; token++)
       data.set(
         text.data.subarray(4 * (row * tokens + token) * channels, 4 * (row * tokens + token + 1) * channels),
-        4 * (row * (tokens + more) + token) * width,
+        begin + 4 * token * width,
       );
+    if (next)
+      data.set(next.data.subarray(4 * row * more * width, 4 * (row + 1) * more * width), begin + 4 * tokens * width);
+  }
   return { dtype: 'F32', shape: [rows, tokens + more, width], data };
 }
 

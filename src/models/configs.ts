@@ -1,6 +1,6 @@
 // Converts config files of diffusers and transformers to the structs of the core. Every key that changes the computation is read or checked:
 // an unsupported value is an error that names the key, never a silently different result. Absent keys have the library's defaults.
-import type { ScheduleConfig, TextEncoderConfig, UNetConfig, VaeConfig } from '../engine/types.js';
+import type { ScheduleConfig, T5Config, TextEncoderConfig, UNetConfig, VaeConfig } from '../engine/types.js';
 import { ConfigReader, isObject, type JsonObject } from './json.js';
 
 const CROSS = 'CrossAttn';
@@ -234,6 +234,24 @@ export function readTextEncoderConfig(
       `hidden_size = ${config.hiddenSize} is not a multiple of num_attention_heads = ${config.numAttentionHeads}`,
     );
   return config;
+}
+
+/** transformers' T5EncoderModel, of T5 v1.1. */
+export function readT5Config(file: string, json: JsonObject): T5Config {
+  const reader = new ConfigReader(file, json);
+  reader.only({ model_type: ['t5'] });
+  reader.choice('feed_forward_proj', ['gated-gelu'], 'relu' as 'gated-gelu');
+  return {
+    vocabSize: reader.count('vocab_size', 32128),
+    dModel: reader.count('d_model', 512),
+    dKv: reader.count('d_kv', 64),
+    dFf: reader.count('d_ff', 2048),
+    numLayers: reader.count('num_layers', 6),
+    numHeads: reader.count('num_heads', 8),
+    numBuckets: reader.count('relative_attention_num_buckets', 32),
+    maxDistance: reader.count('relative_attention_max_distance', 128),
+    layerNormEps: reader.number('layer_norm_epsilon', 1e-6),
+  };
 }
 
 /** Schedulers that share one noise schedule and differ only in how they sample from it. */

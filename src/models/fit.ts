@@ -1,6 +1,14 @@
 // Checks that the components of a model fit each other, from their configs and headers.
 import { DiffmineError } from '../util/errors.js';
-import type { ModelPart, TextEncoderConfig, TransformerConfig, UNetConfig, VaeConfig } from '../engine/types.js';
+import type {
+  ModelPart,
+  T5Config,
+  TextEncoderConfig,
+  TransformerConfig,
+  UNetConfig,
+  VaeConfig,
+} from '../engine/types.js';
+import type { T5Tokenizer } from './t5-tokenizer.js';
 import type { Tokenizer } from './tokenizer.js';
 import { shapeOf, type Weights } from './weights.js';
 
@@ -14,6 +22,8 @@ export interface TextParts {
   encoders: LoadedPart<TextEncoderConfig>[];
   /** one for each encoder */
   tokenizers: Tokenizer[];
+  /** of Stable Diffusion 3, if it is used */
+  t5?: { encoder: LoadedPart<T5Config>; tokenizer: T5Tokenizer };
 }
 
 const mismatch = (what: string): DiffmineError =>
@@ -64,6 +74,7 @@ export function checkTransformer(
       throw mismatch(
         `The text encoders give ${hidden} channels and ${pooled} pooled ones, but the transformer takes ${config.jointAttentionDim} (joint_attention_dim) and ${config.pooledProjectionDim} (pooled_projection_dim)`,
       );
+    if (text?.t5) checkT5(text.t5, config.jointAttentionDim);
   }
   if (!vae) return;
   if (vae.config.latentChannels !== inChannels)
@@ -71,6 +82,19 @@ export function checkTransformer(
       `The transformer takes ${inChannels} channels (in_channels), but the VAE makes ${vae.config.latentChannels} (latent_channels)`,
     );
   expectVae(vae);
+}
+
+function checkT5({ encoder, tokenizer }: Required<TextParts>['t5'], width: number): void {
+  const { dModel, vocabSize } = encoder.config;
+  if (dModel !== width)
+    throw mismatch(
+      `T5 (text_encoder_3) gives ${dModel} channels (d_model), but the transformer takes ${width} (joint_attention_dim)`,
+    );
+  if (tokenizer.vocabSize > vocabSize)
+    throw mismatch(
+      `The tokenizer of T5 (tokenizer_3) has ids up to ${tokenizer.vocabSize - 1}, but text_encoder_3's vocab_size is ${vocabSize}`,
+    );
+  expect(encoder, [vocabSize, dModel], 'shared.weight', 'encoder.embed_tokens.weight');
 }
 
 /** Whether the parts fit each other, and the weights their configurations, as far as headers tell. */

@@ -20,8 +20,9 @@ import { isObject, readJsonObject, type JsonObject } from './json.js';
 import type { HubHooks } from './hub/hub.js';
 import { locate, type HubSource } from './locate.js';
 import { variantOf, type OpenOptions } from './options.js';
-import { IGNORED, isComponent } from './parts.js';
+import { IGNORED, isComponent, T5_PARTS } from './parts.js';
 import { openText } from './text.js';
+import type { T5Tokenizer } from './t5-tokenizer.js';
 import type { Tokenizer } from './tokenizer.js';
 import { FLOW_SCHEDULER, readFlowConfig, readTransformerConfig } from './transformers.js';
 import { countParameters, dtypesOf, findWeights, hashWeights } from './weights.js';
@@ -47,6 +48,8 @@ export interface ModelFolder {
   classNames?: string[][];
   /** text models: one for each text encoder */
   tokenizers?: Tokenizer[];
+  /** Stable Diffusion 3 with its T5 */
+  t5Tokenizer?: T5Tokenizer;
   /** the condition of no prompt is zeros, not the encoded empty prompt (SDXL) */
   zeroNull: boolean;
   /** default short side in pixels */
@@ -83,6 +86,7 @@ export interface ModelSummary {
   sizeMultiple: number;
   labels?: string[];
   parts: Record<string, { parameters: number; dtypes: string[]; bytes: number; files: string[] }>;
+  /** of the parts that stay in memory: T5's are read when they are used */
   parameters: number;
   /** of a LoRA: its base model */
   lora?: { base: string; scale: number };
@@ -99,6 +103,7 @@ const KNOWN = new Set([
   'tokenizer',
   'text_encoder_2',
   'tokenizer_2',
+  ...T5_PARTS,
   'scheduler',
 ]);
 /** The side of the UNet's input where nothing says it. */
@@ -175,7 +180,8 @@ export async function openFolder(location: string, options: OpenOptions, hooks: 
       if (!(await isFolder(path.join(root, name)))) throw absent(name, why);
     };
     const opening = { root, hash, config, need, part: <C>(name: string, own: C) => part(root, name, own, variant) };
-    text = await openText(opening, { unet: unet?.config, transformer: transformer?.config });
+    const t5 = transformer?.config.kind === 'sd3' && options.t5 !== false && listed(T5_PARTS[0]);
+    text = await openText(opening, { unet: unet?.config, transformer: transformer?.config, t5 });
   } else if (transformer?.config.kind === 'dit') {
     ({ labels, names: classNames } = readClassNames(location, index.id2label, transformer.config.numClasses));
   } else {
@@ -183,6 +189,7 @@ export async function openFolder(location: string, options: OpenOptions, hooks: 
   }
   // a second one that the denoiser would not use belongs to another model
   if (listed('text_encoder_2') && (text?.encoders.length ?? 0) < 2) throw unsupported('text_encoder_2');
+  if (listed(T5_PARTS[0]) && transformer?.config.kind !== 'sd3') throw unsupported(T5_PARTS[0]);
   if (!(await isFolder(path.join(root, 'scheduler'))))
     throw absent('scheduler', 'every model needs its noise schedule');
   const scheduler = await config('scheduler', 'scheduler_config.json');
@@ -190,11 +197,12 @@ export async function openFolder(location: string, options: OpenOptions, hooks: 
     scheduler[1]._class_name === FLOW_SCHEDULER ? readFlowConfig(...scheduler) : readScheduleConfig(...scheduler);
 
   const [textEncoder, textEncoder2] = text?.encoders ?? [];
-  if (variant !== undefined) checkVariant(location, variant, [unet, transformer, vae, textEncoder, textEncoder2]);
+  const t5 = text?.t5?.encoder;
+  const parts = { unet, transformer, vae, textEncoder, textEncoder2, ...(t5 && { t5 }) };
+  if (variant !== undefined) checkVariant(location, variant, Object.values(parts));
   if (unet) checkFit(unet, vae, text);
   if (transformer) checkTransformer(transformer, vae, text);
-  for (const [name, loaded] of Object.entries({ unet, transformer, vae, textEncoder, textEncoder2 }))
-    if (loaded) await hashWeights(hash, name, loaded.weights);
+  for (const [name, loaded] of Object.entries(parts)) if (loaded) await hashWeights(hash, name, loaded.weights);
 
   const vaeFactor = vae ? 2 ** (vae.config.blockOutChannels.length - 1) : 1;
   const perCell = vaeFactor * fold;
@@ -203,6 +211,7 @@ export async function openFolder(location: string, options: OpenOptions, hooks: 
     ...(transformer && { transformer: strip(transformer) }),
     ...(vae && { vae: strip(vae) }),
     ...(text && { textEncoders: text.encoders.map(strip) }),
+    ...(t5 && { t5: strip(t5) }),
     schedule,
   };
   const model = {
@@ -214,6 +223,7 @@ export async function openFolder(location: string, options: OpenOptions, hooks: 
     ...(labels && { labels }),
     ...(classNames && { classNames }),
     ...(text && { tokenizers: text.tokenizers }),
+    ...(text?.t5 && { t5Tokenizer: text.t5.tokenizer }),
     // Of pipelines of SDXL, whose default is true.
     zeroNull: unet?.config.addedEmbedding !== undefined && index.force_zeros_for_empty_prompt !== false,
     ...sampleSizeOf(ofDenoiser, ofVae, perCell),
@@ -223,7 +233,7 @@ export async function openFolder(location: string, options: OpenOptions, hooks: 
     timestepSpacing,
     fingerprint: hash.digest('hex'),
   } as const;
-  return { ...model, summary: () => summarize(model, { unet, transformer, vae, textEncoder, textEncoder2 }) };
+  return { ...model, summary: () => summarize(model, parts) };
 }
 
 /** The VAE takes any size (it rounds down); folding, attention up blocks and patches of a transformer do not. */
@@ -278,7 +288,7 @@ export const LORA_FORMAT = 'diffmine-lora-1';
 /** A folder that `train --lora-rank` wrote: the model it started from, with the updates added to its denoiser's weights when they are loaded. */
 async function openLora(location: string, options: OpenOptions, hooks: HubHooks): Promise<ModelFolder> {
   const root = path.resolve(location);
-  const { format, base, scale, variant } = await readJsonObject(path.join(root, LORA));
+  const { format, base, scale, variant, t5 } = await readJsonObject(path.join(root, LORA));
   if (format !== LORA_FORMAT || typeof base !== 'string' || typeof scale !== 'number' || !Number.isFinite(scale)) {
     throw new DiffmineError(
       'MODEL_INVALID',
@@ -286,7 +296,7 @@ async function openLora(location: string, options: OpenOptions, hooks: HubHooks)
       `Expected: {"format": "${LORA_FORMAT}", "base": "MODEL", "scale": 1}.`,
     );
   }
-  const variantAsked = { ...(typeof variant === 'string' && { variant }), ...options };
+  const variantAsked = { ...(typeof variant === 'string' && { variant }), ...(t5 === false && { t5 }), ...options };
   const resolved = path.resolve(root, base);
   const there = await stat(resolved).catch(() => undefined);
   const at = there ? resolved : (await locate(base, variantAsked, hooks)).path;
@@ -445,7 +455,7 @@ export function summarize(
     sizeMultiple: model.sizeMultiple,
     ...(model.labels && { labels: model.labels }),
     parts: Object.fromEntries(shown),
-    parameters: shown.reduce((sum, [, { parameters }]) => sum + parameters, 0),
+    parameters: shown.reduce((sum, [name, { parameters }]) => sum + (name === 't5' ? 0 : parameters), 0),
     fingerprint: model.fingerprint,
   };
 }

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { DiffmineError } from '../util/errors.js';
+import type { Wanted } from './hub/files.js';
 import { snapshotOf, type HubHooks } from './hub/hub.js';
 import { formatHubId, parseHubId, type HubId } from './hub/id.js';
 
@@ -41,18 +42,14 @@ export function hubIdOf(location: string, { variant }: { variant?: string | unde
  *
  * @throws INVALID_ARGUMENT for two variants; what fetching a model throws
  */
-export async function locate(
-  location: string,
-  { variant }: { variant?: string | undefined },
-  hooks: HubHooks = {},
-): Promise<Place> {
+export async function locate(location: string, { variant, t5 }: Wanted, hooks: HubHooks = {}): Promise<Place> {
   const id = hubIdOf(location, { variant });
   if (!id) {
     if (parseHubId(location) && existsSync(location))
       hooks.onLog?.(`Using the local path '${location}', not a model of this name on the Hugging Face hub.`);
     return { path: location, variant };
   }
-  const { commit, path } = await snapshotOf(id, {}, hooks);
+  const { commit, path } = await snapshotOf(id, { t5 }, hooks);
   hooks.onLog?.(`Using ${id.name} at ${commit.slice(0, 8)} of the Hugging Face hub: ${path}`);
   return { path, variant: id.variant, hub: { id: id.name, revision: commit } };
 }
@@ -68,7 +65,7 @@ export const absolutePlace = (location: string): string =>
   parseHubId(location) && !existsSync(location) ? location : resolve(location);
 
 /** A place that stays the same model: of the hub, the commit that is cached. */
-export async function pinned(location: string, options: { variant?: string | undefined }): Promise<string> {
+export async function pinned(location: string, options: Wanted): Promise<string> {
   const { path, hub } = await locate(location, options);
   return hub ? formatHubId({ name: hub.id, revision: hub.revision }) : path;
 }

@@ -36,7 +36,7 @@ export async function openModel(
       );
   const plain = isFile
     ? await openCheckpoint(place, options, hooks)
-    : await openFolder(place, variantOf({ variant }), hooks);
+    : await openFolder(place, variantOf({ ...options, variant }), hooks);
   const own = options.vae === undefined ? plain : await replaceVae(plain, options.vae, hooks);
   const model = await applyLoras(own, options.lora ?? []);
   const opened = modelOptions({ ...options, variant: isFile ? options.variant : variant });

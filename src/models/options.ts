@@ -7,6 +7,8 @@ export interface OpenOptions {
   variant?: string | undefined;
   /** what a checkpoint of Stable Diffusion 2.x predicts, if it does not say that itself */
   prediction?: Exclude<ScheduleConfig['prediction'], 'flow'> | undefined;
+  /** false leaves out T5, the third text encoder of Stable Diffusion 3 */
+  t5?: boolean | undefined;
   /** folder with the tokenizer of a checkpoint; default: CLIP's */
   tokenizer?: string | undefined;
   /** a VAE to use instead of the model's: a file, a folder, or a model of the hub */
@@ -17,14 +19,16 @@ export interface OpenOptions {
 
 type Given = { [Key in keyof OpenOptions]?: OpenOptions[Key] | null };
 
-/** The variant alone; nothing if it was not given. */
-export const variantOf = ({ variant }: Pick<Given, 'variant'>): Pick<OpenOptions, 'variant'> =>
-  variant === undefined || variant === null ? {} : { variant };
+/** Which files of a model are read: those that were given of `variant` and `t5`. */
+export const variantOf = ({ variant, t5 }: Pick<Given, 'variant' | 't5'>): Pick<OpenOptions, 'variant' | 't5'> => ({
+  ...(variant === undefined || variant === null ? {} : { variant }),
+  ...(t5 === false ? { t5 } : {}),
+});
 
 /** Of a command's options those that say how its model is opened, with places that mean the same from any folder. */
-export function modelOptions({ variant, prediction, tokenizer, vae, lora }: Given): OpenOptions {
+export function modelOptions({ variant, t5, prediction, tokenizer, vae, lora }: Given): OpenOptions {
   return {
-    ...variantOf({ variant }),
+    ...variantOf({ variant, t5 }),
     ...(prediction ? { prediction } : {}),
     ...(tokenizer ? { tokenizer: absolutePlace(tokenizer) } : {}),
     ...(vae ? { vae: absolutePlace(vae) } : {}),

@@ -1,14 +1,11 @@
 // The components that a model_index.json lists.
 import type { JsonObject } from './json.js';
 
-/** Parts of a pipeline that change nothing here, or are left out: text_encoder_3 is the optional T5 of Stable Diffusion 3. */
-export const IGNORED: ReadonlySet<string> = new Set([
-  'safety_checker',
-  'feature_extractor',
-  'image_encoder',
-  'text_encoder_3',
-  'tokenizer_3',
-]);
+/** Parts of a pipeline that change nothing here. */
+export const IGNORED: ReadonlySet<string> = new Set(['safety_checker', 'feature_extractor', 'image_encoder']);
+
+/** The optional T5 of Stable Diffusion 3. */
+export const T5_PARTS = ['text_encoder_3', 'tokenizer_3'] as const;
 
 /** An entry of model_index.json that names a class: ["diffusers", "AutoencoderKL"]; [null, null] is a part left out. */
 export function isComponent(value: unknown): value is [string, string] {

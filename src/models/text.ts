@@ -1,12 +1,14 @@
 // The text encoders of a model folder with their tokenizers: one in Stable Diffusion 1.x and 2.x, two in SDXL and in Stable
-// Diffusion 3, whose third (T5) is left out, as diffusers does with text_encoder_3=None.
+// Diffusion 3, which may have a third (T5).
 import type { Hash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { TransformerConfig, UNetConfig } from '../engine/types.js';
-import { readTextEncoderConfig } from './configs.js';
+import { readT5Config, readTextEncoderConfig } from './configs.js';
 import type { LoadedPart, TextParts } from './fit.js';
 import type { JsonObject } from './json.js';
+import { T5_PARTS } from './parts.js';
+import { T5Tokenizer } from './t5-tokenizer.js';
 import { Tokenizer } from './tokenizer.js';
 
 /** What opening a folder provides: its files, which take part in its fingerprint. */
@@ -31,7 +33,11 @@ const TOKENIZER_FILES = [
 /** @throws MODEL_INVALID if a part is missing or damaged, MODEL_UNSUPPORTED for another kind of encoder */
 export async function openText(
   opening: Opening,
-  { unet, transformer }: { unet?: UNetConfig | undefined; transformer?: TransformerConfig | undefined },
+  {
+    unet,
+    transformer,
+    t5,
+  }: { unet?: UNetConfig | undefined; transformer?: TransformerConfig | undefined; t5: boolean },
 ): Promise<TextParts> {
   const parts: TextParts = { encoders: [], tokenizers: [] };
   const xl = unet?.addedEmbedding !== undefined;
@@ -54,17 +60,34 @@ export async function openText(
     parts.encoders.push(await opening.part(encoder, config));
     parts.tokenizers.push(await openTokenizer(opening, tokenizer));
   }
+  if (t5) parts.t5 = await openT5(opening);
   return parts;
 }
 
-async function openTokenizer({ root, hash }: Opening, folder: string): Promise<Tokenizer> {
-  const tokenizer = await Tokenizer.open(path.join(root, folder));
+async function openT5(opening: Opening): Promise<Required<TextParts>['t5']> {
+  const [encoder, tokenizer] = T5_PARTS;
+  for (const name of T5_PARTS) await opening.need(name, 'its model_index.json lists T5 (leave it out with `t5` false)');
+  const config = readT5Config(...(await opening.config(encoder, 'config.json')));
+  const opened = {
+    encoder: await opening.part(encoder, config),
+    tokenizer: await T5Tokenizer.open(path.join(opening.root, tokenizer)),
+  };
+  await hashTokenizer(opening, tokenizer);
+  return opened;
+}
+
+async function hashTokenizer({ root, hash }: Opening, folder: string): Promise<void> {
   for (const name of TOKENIZER_FILES) {
     const text = await readFile(path.join(root, folder, name), 'utf8').catch(() => undefined);
     if (text !== undefined) hash.update(JSON.stringify([`${folder}/${name}`, text]));
   }
+}
+
+async function openTokenizer(opening: Opening, folder: string): Promise<Tokenizer> {
+  const tokenizer = await Tokenizer.open(path.join(opening.root, folder));
+  await hashTokenizer(opening, folder);
   // Versions that did not know them gave other results.
   const beyond = tokenizer.added.filter(({ id }) => id >= tokenizer.vocabSize);
-  if (beyond.length > 0) hash.update(JSON.stringify(['added tokens', beyond]));
+  if (beyond.length > 0) opening.hash.update(JSON.stringify(['added tokens', beyond]));
   return tokenizer;
 }

@@ -88,6 +88,11 @@ export const MODEL = {
     group: 'What',
     description: 'Weight variant to read, such as fp16 or non_ema, for components that have it',
   }),
+  t5: option(fields.flag().default(true), {
+    group: 'What',
+    description: 'Use T5, the third text encoder of Stable Diffusion 3, if the model has it',
+    negated: 'Leave out T5, the third text encoder of Stable Diffusion 3',
+  }),
   vae: option(fields.path().optional(), {
     group: 'What',
     description:

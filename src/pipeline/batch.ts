@@ -64,7 +64,7 @@ export function rowBytes({ unet, transformer }: Denoiser, shape: Shape, dtype: D
 export const JOINT_TOKENS = 333;
 
 /** Numbers C N of one activation of a transformer. */
-function tokenNumbers(config: TransformerConfig, shape: Shape): number {
+export function tokenNumbers(config: TransformerConfig, shape: Pick<Shape, 'rows' | 'columns'>): number {
   const patches = Math.ceil(shape.rows / config.patchSize) * Math.ceil(shape.columns / config.patchSize);
   return config.numAttentionHeads * config.attentionHeadDim * (patches + (config.kind === 'sd3' ? JOINT_TOKENS : 0));
 }

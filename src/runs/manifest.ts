@@ -7,7 +7,20 @@ import { CONTRAST, MAPS, NOISE, SIZE, TIMESTEPS } from '../options/scoring.js';
 import { imageListColumns } from './images.js';
 import type { ListRecord } from './list.js';
 import { fingerprintOfDraft, readManifestOf, type Draft, type Kind } from './sharded.js';
-import { either, list, members, nullable, number, oneOf, optional, text, valueOf, whole, type Shape } from './shape.js';
+import {
+  either,
+  flag,
+  list,
+  members,
+  nullable,
+  number,
+  oneOf,
+  optional,
+  text,
+  valueOf,
+  whole,
+  type Shape,
+} from './shape.js';
 
 export const RUN_FORMAT = 'diffmine-run-3';
 export { MANIFEST } from './sharded.js';
@@ -87,6 +100,8 @@ export interface ManifestModel {
   hub?: { id: string; revision: string };
   /** as they were given, with absolute paths: the weight variant, and of the options of a model those that decide what it is */
   variant?: string | undefined;
+  /** false where the T5 of Stable Diffusion 3 was left out, else absent */
+  t5?: boolean | undefined;
   prediction?: 'epsilon' | 'v_prediction' | undefined;
   tokenizer?: string | undefined;
   vae?: string | undefined;
@@ -143,6 +158,7 @@ export const MODEL_SHAPE: Shape = members({
   path: text,
   hub: optional(members({ id: text, revision: text })),
   variant: optional(text),
+  t5: optional(flag),
   prediction: optional(oneOf('epsilon', 'v_prediction')),
   tokenizer: optional(text),
   vae: optional(text),

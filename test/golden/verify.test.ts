@@ -42,6 +42,8 @@ const COMPUTED = [
   'sdxl_typicality',
   'sdxl_unet',
   'select',
+  't5_text',
+  't5_tokenize',
   'train',
   'typicality',
   'unet',

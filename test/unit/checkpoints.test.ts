@@ -1,7 +1,7 @@
 // Original checkpoints, written by diffusers' own converter: every tensor is that of the folder, and what is computed is what diffusers computes.
 import { unetOf } from '../../src/models/denoiser.js';
 import { createHash } from 'node:crypto';
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { Engine, readSafetensors, readSafetensorsHeader, writeSafetensors } from '../../src/engine/index.js';
 import { toFloat32 } from '../../src/engine/tensor.js';
@@ -9,7 +9,8 @@ import type { ModelPart, RenamedTensor, Tensor } from '../../src/engine/types.js
 import { clipTokenizer } from '../../src/models/clip-tokenizer.js';
 import { openModel, type ModelFolder } from '../../src/models/index.js';
 import { int64Numbers } from '../../src/engine/tensor.js';
-import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
+import { scan } from '../../src/stages/scan/scan.js';
+import { GOLDEN, temporaryFolder, writeFiles } from '../helpers/folders.js';
 
 const root = temporaryFolder();
 const DATA = path.join(__dirname, '..', 'data', 'checkpoints');
@@ -106,6 +107,46 @@ describe.each(KINDS)('%s', (kind, options) => {
     } finally {
       await engine.dispose();
     }
+  });
+
+  test('scans to the same bytes as the folder that it was made of', async () => {
+    // diffusers' configs, and tensors whose bytes are its folder's, as tested above
+    const folder = path.join(root, kind);
+    const configs = JSON.parse(readFileSync(file(`${kind}-configs.json`), 'utf8')) as Record<string, unknown>;
+    writeFiles(folder, Object.fromEntries(Object.entries(configs).map(([name, json]) => [name, JSON.stringify(json)])));
+    for (const name of kind === 'sdxl' ? ['tokenizer', 'tokenizer_2'] : ['tokenizer'])
+      cpSync(tokenizer, path.join(folder, name), { recursive: true });
+    const stored = readSafetensors(file(`${kind}.safetensors`));
+    const shapes = readSafetensorsHeader(file(`${kind}.safetensors`)).tensors;
+    const { unet, vae, textEncoders: [text, text2] = [] } = model.source;
+    const parts = { unet, vae, text_encoder: text, text_encoder_2: text2 };
+    for (const [part, source] of Object.entries(parts)) {
+      if (!source) continue;
+      const tensors = (source.tensors ?? []).map((one) => {
+        const { dtype, shape } = shapes[one.stored] as { dtype: Tensor['dtype']; shape: number[] };
+        const rows = one.rows ? [one.rows[1] - one.rows[0], ...shape.slice(1)] : shape;
+        return [one.name, { dtype, shape: one.shape ?? rows, data: bytesOf(one, stored) }] as const;
+      });
+      const weights = part.startsWith('text') ? 'model' : 'diffusion_pytorch_model';
+      writeSafetensors(path.join(folder, part, `${weights}.safetensors`), Object.fromEntries(tensors));
+    }
+    const scanned = async (from: string, out: string, more: object): Promise<Record<string, string>> => {
+      const run = path.join(root, `${kind}-${out}`);
+      const dataset = path.join(GOLDEN, 'mini-dataset');
+      const settings = { samples: 2, size: 64, patch: 16, batch: 4, dtype: 'fp32', device: 'cpu' } as const;
+      await scan({ model: from, dataset, out: run, limit: 4, prompt: 'a {label}', ...settings, ...more });
+      const names = readdirSync(path.join(run, 'shards'), { recursive: true, encoding: 'utf8' });
+      const files = names.filter((name) => /\.(parquet|safetensors)$/.test(name)).sort();
+      expect(files.length).toBeGreaterThan(1);
+      const digest = (name: string): string =>
+        createHash('sha256')
+          .update(readFileSync(path.join(run, 'shards', name)))
+          .digest('hex');
+      return Object.fromEntries(files.map((name) => [name, digest(name)]));
+    };
+    expect(await scanned(file(`${kind}.safetensors`), 'file', { tokenizer, ...options })).toEqual(
+      await scanned(folder, 'folder', {}),
+    );
   });
 
   test('is described like a folder', () => {

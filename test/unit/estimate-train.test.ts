@@ -4,6 +4,7 @@ import { unetOfSize } from '../../src/stages/train/sizes.js';
 import { operations } from '../../src/tools/bench/operations.js';
 import { parameterCount } from '../../src/tools/bench/parameters.js';
 import { estimateTraining } from '../../src/tools/estimate/train.js';
+import { architecture } from '../../src/tools/estimate/architectures.js';
 import { activationBytes } from '../../src/tools/estimate/training-memory.js';
 import { GOLDEN } from '../helpers/folders.js';
 
@@ -59,11 +60,39 @@ test('of a size: its defaults, with a moving average; without a rate no hours', 
   expect(found.hours).toBeUndefined();
 });
 
+test('a LoRA of a transformer: operations and weights of its layers', async () => {
+  const [dit, sd3] = await Promise.all(
+    (['dit', 'sd3'] as const).map((like) => estimateTraining({ like, images: 100, loraRank: 16, device: 'h100' })),
+  );
+  expect(dit).toMatchObject({ size: 256, steps: 5000, trainBatch: 8 });
+  // DiT-XL/2 has 675 million parameters, and in diffusers embeddings of its own in each of 28 blocks; it takes 119 billion multiply-accumulates.
+  // A LoRA's step is forward, and of backward the part to the input.
+  expect((dit?.parameters ?? 0) / 750e6).toBeCloseTo(1, 1);
+  expect((dit?.operations ?? 0) / (2 * 8 * 2 * 118.6e9)).toBeCloseTo(1, 1);
+  expect(dit?.memory.state).toBe(4 * (dit?.parameters ?? 0));
+  expect(sd3?.size).toBe(1024);
+  expect((sd3?.parameters ?? 0) / 2.03e9).toBeCloseTo(1, 1);
+  expect(sd3?.hours).toBeGreaterThan(dit?.hours ?? Infinity);
+  const own = await estimateTraining({ from: join(GOLDEN, 'tiny-sd35'), images: 10, loraRank: 4, rate: 2 });
+  expect(own.hours).toBeCloseTo(5000 / 2 / 3600, 9);
+  await expect(estimateTraining({ like: 'dit', images: 10 })).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    message: expect.stringContaining('only a LoRA is trained') as string,
+  });
+});
+
 test('activations grow with batch and cells, and halve in bf16', () => {
-  const one = activationBytes(unet, 16, 16, 1, 'fp32');
-  expect(activationBytes(unet, 16, 16, 8, 'fp32')).toBe(8 * one);
-  expect(activationBytes(unet, 32, 32, 1, 'fp32')).toBe(4 * one);
-  expect(activationBytes(unet, 16, 16, 1, 'bf16')).toBe(one / 2);
+  const { transformer } = architecture('dit').source;
+  for (const source of [
+    { unet: { config: unet, files: [] } },
+    { transformer: transformer as NonNullable<typeof transformer> },
+  ]) {
+    const one = activationBytes(source, 16, 16, 1, 'fp32');
+    expect(one).toBeGreaterThan(0);
+    expect(activationBytes(source, 16, 16, 8, 'fp32')).toBe(8 * one);
+    expect(activationBytes(source, 32, 32, 1, 'fp32')).toBe(4 * one);
+    expect(activationBytes(source, 16, 16, 1, 'bf16')).toBe(one / 2);
+  }
 });
 
 test.each([

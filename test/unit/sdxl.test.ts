@@ -2,8 +2,9 @@
 import { unetOf } from '../../src/models/denoiser.js';
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { Engine, readSafetensors, toFloat32 } from '../../src/engine/index.js';
-import type { Tensor } from '../../src/engine/types.js';
+import { devices, Engine, readSafetensors, toFloat32, writeSafetensors } from '../../src/engine/index.js';
+import { fromFloat32 } from '../../src/engine/tensor.js';
+import type { Dtype, Tensor } from '../../src/engine/types.js';
 import { encodePrompts, openModel, type ModelFolder } from '../../src/models/index.js';
 import { mine } from '../../src/stages/mine/mine.js';
 import { sample } from '../../src/stages/sample/sample.js';
@@ -68,6 +69,61 @@ test('refused: a part is missing', async () => {
   const folder = changed('missing', 'model_index.json', {});
   rmSync(path.join(folder, 'tokenizer_2'), { recursive: true });
   await expect(openModel(folder)).rejects.toThrow(/no tokenizer_2\/ folder/);
+});
+
+/**
+ * The same VAE with an encoder whose residual stream is 2^16 times as large: the norms divide it away, so that the latents are the same. The weights fit
+ * into fp16, what they compute does not, as with SDXL's published VAE.
+ *
+ * @returns the model, and an image of 32 x 32 px of which the first convolution makes more than fp16 holds
+ */
+function overflowing(): { folder: string; pixels: Uint8Array } {
+  const folder = changed('overflow', 'model_index.json', {});
+  const file = path.join(folder, 'vae', 'diffusion_pytorch_model.safetensors');
+  const tensors = readSafetensors(file);
+  // where the stream begins, what is added to it, and the biases of what changes its width or size
+  const enlarged = /^encoder\.(conv_in\.|.*\.conv2\.|.*\.to_out\.0\.|.*\.(conv_shortcut|downsamplers\.0\.conv)\.bias)/;
+  for (const [name, tensor] of Object.entries(tensors)) {
+    if (!enlarged.test(name)) continue;
+    const values = toFloat32(tensor).map((value) => value * 2 ** 16);
+    expect(Math.max(...values.map(Math.abs))).toBeLessThan(65504);
+    tensors[name] = fromFloat32(tensor.shape, values);
+  }
+  writeSafetensors(file, tensors);
+  // black and white as the signs of one channel's weights [3, 3, 3], around the pixel (9, 9)
+  const weights = toFloat32(tensors['encoder.conv_in.weight'] as Tensor);
+  const channels = Array.from({ length: weights.length / 27 }, (_, i) => weights.slice(27 * i, 27 * (i + 1)));
+  const sum = (values: Float32Array): number => values.reduce((total, value) => total + Math.abs(value), 0);
+  const [strongest = new Float32Array()] = channels.sort((one, other) => sum(other) - sum(one));
+  const biases = toFloat32(tensors['encoder.conv_in.bias'] as Tensor).map(Math.abs);
+  expect(sum(strongest) - Math.max(...biases)).toBeGreaterThan(65504);
+  const pixels = Uint8Array.from({ length: 3 * 32 * 32 }, (_, i) => (i * 37) % 256);
+  strongest.forEach((weight, i) => {
+    const [channel, row, column] = [Math.floor(i / 9), Math.floor(i / 3) % 3, i % 3];
+    pixels[3 * (32 * (8 + row) + 8 + column) + channel] = weight > 0 ? 255 : 0;
+  });
+  return { folder, pixels };
+}
+
+test('a VAE that overflows in fp16 gives finite and correct latents, whatever the dtype of the UNet', async () => {
+  const { folder, pixels } = overflowing();
+  const latents = async (model: string, dtype: Dtype): Promise<Float32Array> => {
+    const engine = new Engine({ device: 'cpu', dtype, threads: 1 });
+    try {
+      await engine.loadModel((await openModel(model)).source);
+      const { mean, logvar } = await engine.vaeEncode([{ pixels, width: 32, height: 32 }]);
+      expect(toFloat32(logvar).every(Number.isFinite)).toBe(true);
+      return toFloat32(mean);
+    } finally {
+      await engine.dispose();
+    }
+  };
+  const wanted = await latents(XL, 'fp32');
+  const scale = Math.max(...wanted.map(Math.abs));
+  for (const dtype of devices()[0]?.dtypes ?? []) {
+    const got = await latents(folder, dtype);
+    expect(Math.max(...got.map((value, i) => Math.abs(value - (wanted[i] ?? NaN)))) / scale).toBeLessThan(1e-4);
+  }
 });
 
 test('no prompt is zeros where the pipeline says so, a written prompt never', async () => {

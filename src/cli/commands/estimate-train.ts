@@ -6,7 +6,8 @@ import { count, whole } from '../../web/html.js';
 import { command } from '../command.js';
 import { line, operationCount, priceLine, timeText } from '../estimates.js';
 
-function trainingText(found: TrainingEstimate): string {
+/** @param unmeasured how to learn the time, where it is not known */
+export function trainingText(found: TrainingEstimate, unmeasured = 'give --rate, or with --like a --device'): string {
   const { memory, device, dtype } = found;
   const of = memory.available === null ? '' : ` of ${byteSize(memory.available)}${device === 'cpu' ? ' free' : ''}`;
   const epochs =
@@ -21,7 +22,7 @@ function trainingText(found: TrainingEstimate): string {
       'memory',
       `${byteSize(memory.total)}${of} (computed: weights, gradients and moments ${byteSize(memory.state)}, activations ${byteSize(memory.activations)} in ${dtype})`,
     ),
-    line('time', timeText(found, 'steps', 'give --rate, or with --like a --device')),
+    line('time', timeText(found, 'steps', unmeasured)),
     ...priceLine(found),
     ...(memory.fits === false
       ? [

@@ -16,7 +16,8 @@ function memoryLine({ memory, batch, dtype, device }: Estimate): string {
   );
 }
 
-function estimateText(found: Estimate): string {
+/** @param unmeasured how to learn the time, where it is not known */
+export function estimateText(found: Estimate, unmeasured = 'give --rate, or with --like a --device'): string {
   const { memory, disk } = found;
   const lines = [
     line('model', found.model),
@@ -54,7 +55,7 @@ function estimateText(found: Estimate): string {
     );
   lines.push(
     line('disk', `${byteSize(disk.total)} (computed: tables ${byteSize(disk.tables)}, maps ${byteSize(disk.maps)})`),
-    line('time', timeText(found, 'UNet calls', 'give --rate, or with --like a --device')),
+    line('time', timeText(found, 'UNet calls', unmeasured)),
     ...priceLine(found),
   );
   if (memory.fits === false)

@@ -5,6 +5,7 @@ import { MINING } from '../../options/scoring.js';
 import { REPORT } from '../../stages/report/options.js';
 import { SCAN } from '../../stages/scan/options.js';
 import { command } from '../command.js';
+import { DRY_RUN, scanPlanText } from '../dry-run.js';
 import { onMine, onScan, stoppingOf } from '../stages.js';
 import { mineText } from './mine.js';
 import { requireScores, RESUME_HINT, scanText } from './scan.js';
@@ -18,6 +19,7 @@ export const runCommand = command({
     ...SCAN.omit({ shard: true }).shape,
     ...MINING.shape,
     ...SHOWN.shape,
+    dryRun: DRY_RUN,
   }),
   examples: [
     [
@@ -31,7 +33,7 @@ export const runCommand = command({
   ],
   resumeHint: RESUME_HINT,
   stopping: stoppingOf,
-  async handle(values, { output, signal }) {
+  async handle({ dryRun, ...values }, { output, signal }) {
     const onLog = (line: string): void => output.log(line);
     const { checkMining, mine } = await import('../../stages/mine/mine.js');
     const { openModel, modelOptions } = await import('../../models/index.js');
@@ -46,6 +48,11 @@ export const runCommand = command({
         })
       ).source,
     );
+    if (dryRun) {
+      const { planScan } = await import('../../tools/estimate/dry-run.js');
+      const plan = await planScan(values, { signal, onProgress: onScan(output), onLog });
+      return { text: scanPlanText(plan, ['manifest.json', 'shards/', 'mine/', 'report/index.html']), json: plan };
+    }
     const { scan } = await import('../../stages/scan/scan.js');
     const scanned = await scan(given(SCAN, partOf(SCAN, values)), { signal, onProgress: onScan(output), onLog });
     output.log(scanText(scanned));

@@ -1,12 +1,14 @@
 // scan: scores every image and keeps its most and least typical patches.
 import { join } from 'node:path';
 
+import { optionsOf } from '../../options/option.js';
 import { DiffmineError } from '../../util/errors.js';
 import { SCAN, type ScanSummary } from '../../stages/scan/options.js';
 import { percent, spentFraction } from '../../runs/race-words.js';
 import { count } from '../../web/html.js';
 import { closing, state } from '../closing.js';
 import { command } from '../command.js';
+import { DRY_RUN, scanPlanText } from '../dry-run.js';
 import { onScan, stoppingOf } from '../stages.js';
 
 export const RESUME_HINT = 'Finished shards are kept. Run the same command to resume.';
@@ -38,7 +40,7 @@ export function requireScores({ complete, scored, images, path }: ScanSummary): 
 
 export const scanCommand = command({
   native: true,
-  options: SCAN,
+  options: optionsOf('scan', { ...SCAN.shape, dryRun: DRY_RUN }),
   examples: [
     [
       'diffmine scan photos --model cars --out run --preset cars',
@@ -49,7 +51,12 @@ export const scanCommand = command({
   ],
   resumeHint: RESUME_HINT,
   stopping: stoppingOf,
-  async handle(values, { output, signal }) {
+  async handle({ dryRun, ...values }, { output, signal }) {
+    if (dryRun) {
+      const { planScan } = await import('../../tools/estimate/dry-run.js');
+      const plan = await planScan(values, { signal, onProgress: onScan(output), onLog: (line) => output.log(line) });
+      return { text: scanPlanText(plan, ['manifest.json', 'shards/']), json: plan };
+    }
     const { scan } = await import('../../stages/scan/scan.js');
     const summary = await scan(values, { signal, onProgress: onScan(output), onLog: (line) => output.log(line) });
     requireScores(summary);

@@ -5,6 +5,7 @@ import { learnedSentence, VERDICTS } from '../../models/learned.js';
 import type { Learned } from '../../models/training.js';
 import { count } from '../../web/html.js';
 import { command } from '../command.js';
+import { DRY_RUN, trainPlanText } from '../dry-run.js';
 import { duration, table, type Output } from '../output.js';
 import * as fields from '../../options/fields.js';
 import { kebab, option, optionsOf } from '../../options/option.js';
@@ -162,6 +163,7 @@ export const trainCommand = command({
       group: 'What',
       description: 'List the sizes for `new` and exit',
     }),
+    dryRun: DRY_RUN,
   }),
   examples: [
     [
@@ -175,7 +177,7 @@ export const trainCommand = command({
     ['diffmine train --out tuned', 'Resume an interrupted training; so does the same command'],
   ],
   resumeHint: 'Run the same command to continue from here; --steps N sets a new end.',
-  async handle({ listSizes, out, ...options }, { output, signal }) {
+  async handle({ listSizes, dryRun, out, ...options }, { output, signal }) {
     if (listSizes) return { text: sizesText(), json: SIZES };
     if (out === undefined)
       throw new DiffmineError(
@@ -183,6 +185,11 @@ export const trainCommand = command({
         '--out is missing.',
         'Give the folder for the training and its model: --out DIR.',
       );
+    if (dryRun) {
+      const { planTraining } = await import('../../tools/estimate/dry-run.js');
+      const plan = await planTraining({ ...options, out }, { signal, onLog: (line) => output.log(line) });
+      return { text: trainPlanText(plan), json: plan };
+    }
     const { train } = await import('../../stages/train/train.js');
     const hooks = { signal, onProgress: onTrain(output), onLog: (line: string) => output.log(line) };
     const summary = await train({ ...options, out }, hooks);

@@ -57,6 +57,8 @@ export interface Addon {
   // text encoder
   /** I64 [M, 77] for each text encoder */
   encodeText(engine: NativeEngine, ids: readonly Tensor[], call?: CallOptions): Promise<TextEmbeddings>;
+  /** I64 [M, tokens] -> F32 [M, tokens, D] */
+  encodeT5(engine: NativeEngine, ids: Tensor, call?: CallOptions): Promise<Tensor>;
 
   // unet
   prepareConditions(engine: NativeEngine, conditions: ConditionInput, call?: CallOptions): Promise<NativeConditions>;

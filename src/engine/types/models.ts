@@ -97,6 +97,20 @@ export interface TextEncoderConfig {
   projection?: { dim: number; eosTokenId: number };
 }
 
+/** Mirrors cpp/models/t5.h. */
+export interface T5Config {
+  vocabSize: number;
+  dModel: number;
+  dKv: number;
+  dFf: number;
+  numLayers: number;
+  numHeads: number;
+  /** of the relative positions */
+  numBuckets: number;
+  maxDistance: number;
+  layerNormEps: number;
+}
+
 export interface ScheduleConfig {
   /** none for flows, which have no betas */
   betaSchedule: 'scaled_linear' | 'linear' | 'squaredcos_cap_v2' | 'none';
@@ -169,6 +183,8 @@ export interface ModelSource {
   vae?: ModelPart<VaeConfig>;
   /** embeddings of several are put side by side */
   textEncoders?: ModelPart<TextEncoderConfig>[];
+  /** Stable Diffusion 3's third one, whose embeddings follow those of the others; its weights are read when it is used */
+  t5?: ModelPart<T5Config>;
   schedule: ScheduleConfig;
 }
 

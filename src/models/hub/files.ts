@@ -1,7 +1,7 @@
 // Which files of a repository are needed: those that openModel reads, with the weights of one variant. Names decide, so that a cached snapshot and the
 // list of files that the hub sends are looked at in the same way.
 import type { JsonObject } from '../json.js';
-import { componentsOf } from '../parts.js';
+import { componentsOf, T5_PARTS } from '../parts.js';
 import { candidates, SHARD } from '../weights.js';
 
 /** Of a component, beside its weights. */
@@ -30,17 +30,24 @@ export interface Selection {
   matched: boolean;
 }
 
+/** What of a model is needed. */
+export interface Wanted {
+  variant?: string | undefined;
+  /** false leaves out the T5 of Stable Diffusion 3 */
+  t5?: boolean | undefined;
+}
+
 /**
  * @param names all files, with slashes between folders
  * @param index model_index.json; undefined for a repository that is a component itself, such as a VAE
- * @param only of the components, these
  */
 export function neededFiles(
   names: readonly string[],
   index: JsonObject | undefined,
-  { variant = '', only }: { variant?: string | undefined; only?: readonly string[] | undefined } = {},
+  { variant = '', t5 = true }: Wanted = {},
 ): Selection {
-  const parts = index ? componentsOf(index).filter((part) => only?.includes(part) ?? true) : [''];
+  const leftOut: readonly string[] = t5 ? [] : T5_PARTS;
+  const parts = index ? componentsOf(index).filter((part) => !leftOut.includes(part)) : [''];
   const selected: Selection = {
     files: names.filter((name) => ROOT.includes(name)),
     lacking: [],

@@ -11,7 +11,7 @@ import { HubCache } from './cache.js';
 import { HubClient, type HubFile } from './client.js';
 import { bytesThere, fetchBlob } from './download.js';
 import { hubEnvironment, type HubEnvironment } from './environment.js';
-import { INDEX, neededFiles } from './files.js';
+import { INDEX, neededFiles, type Wanted as WantedFiles } from './files.js';
 import { formatHubId, type HubId } from './id.js';
 
 /** A model in the cache. */
@@ -41,10 +41,7 @@ export interface Plan {
 
 export type HubHooks = Hooks<Progress<'download'>>;
 
-/** Components of the model that are needed; default: all. */
-interface Wanted {
-  only?: readonly string[] | undefined;
-}
+type Wanted = Pick<WantedFiles, 't5'>;
 
 /**
  * Finds a model in the cache, without a network.
@@ -62,7 +59,7 @@ export async function cached(
   const folder = cache.snapshot(commit);
   const names = await cache.files(commit);
   const index = names.includes(INDEX) ? await readJsonObject(path.join(folder, INDEX)) : undefined;
-  const { complete, lacking } = neededFiles(names, index, { variant: id.variant, ...wanted });
+  const { complete, lacking } = neededFiles(names, index, { ...wanted, variant: id.variant });
   if (!complete) return undefined;
   // the repository may have what would be read before these weights
   for (const name of lacking) if (!(await cache.isAbsent(commit, name))) return undefined;
@@ -87,7 +84,7 @@ async function planWith(client: HubClient, environment: HubEnvironment, id: HubI
       `'${id.name}' has no model_index.json: it is not a model in the layout of diffusers.`,
       `Its files are listed at ${client.page}/tree/${id.revision}.`,
     );
-  const { files: needed, lacking, complete, matched } = neededFiles(names, index, { variant: id.variant, ...wanted });
+  const { files: needed, lacking, complete, matched } = neededFiles(names, index, { ...wanted, variant: id.variant });
   // what is wrong is told from the names by findWeights, when the folder is opened; but not after gigabytes
   if (!complete) throw incomplete(id, names);
   if (id.variant !== undefined && !matched)

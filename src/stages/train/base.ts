@@ -39,7 +39,7 @@ import { PIXEL_SCHEDULE, SIZES, unetOfSize } from './sizes.js';
 import type { TrainSettings } from './options.js';
 
 /** The settings that name models. */
-export type Named = Pick<TrainSettings, 'from' | 'new' | 'vae' | 'textEncoder' | 'variant' | 'fold'>;
+export type Named = Pick<TrainSettings, 'from' | 'new' | 'vae' | 'textEncoder' | 'variant' | 't5' | 'fold'>;
 
 export interface Base {
   architecture: Architecture;
@@ -348,7 +348,7 @@ async function newModel(
 /** Writes the folder of a LoRA training: the updates as diffusers loads them, and which model they belong to (model/folder.ts opens both as one). */
 export async function writeLora(
   folder: string,
-  settings: Pick<TrainSettings, 'from' | 'variant'>,
+  settings: Pick<TrainSettings, 'from' | 'variant' | 't5'>,
   weights: (file: string) => Promise<void>,
 ): Promise<void> {
   await weights(path.join(folder, LORA_WEIGHTS));

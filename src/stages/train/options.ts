@@ -34,6 +34,11 @@ const SUBJECT = {
     group: 'What',
     description: 'Weight variant to read from `from`, `vae` and `textEncoder`, for components that have it',
   }),
+  t5: option(fields.flag().default(true), {
+    group: 'What',
+    description: 'With `from`: use T5, the third text encoder of Stable Diffusion 3, if the model has it',
+    negated: 'With `from`: leave out T5, the third text encoder of Stable Diffusion 3',
+  }),
   fold: option(fields.numbered([1, 2]).optional(), {
     group: 'What',
     description:

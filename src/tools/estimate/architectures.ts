@@ -4,9 +4,7 @@ import { parameterCount } from '../bench/parameters.js';
 import { syntheticModel } from '../bench/synthetic.js';
 import { transformerParameters } from '../bench/transformers.js';
 
-/** Those whose training can be estimated. */
-export const UNETS = ['sd15', 'sdxl', 'demo'] as const;
-export const ARCHITECTURES = [...UNETS, 'sd3', 'dit'] as const;
+export const ARCHITECTURES = ['sd15', 'sdxl', 'sd3', 'dit', 'demo'] as const;
 export type ArchitectureName = (typeof ARCHITECTURES)[number];
 
 export interface Architecture {
@@ -57,7 +55,7 @@ export function architecture(name: ArchitectureName): Architecture {
         sampleSize: 1024,
         vaeFactor: 8,
         fold: 1,
-        note: 'Stable Diffusion 3 is used without its T5 text encoder.',
+        note: 'T5, which reads the prompts once, is left out.',
       };
     case 'dit':
       return {

@@ -48,6 +48,7 @@ export interface Estimate extends Time {
   unetCallsAtLeast?: number;
   /** of a race: as measured on one dataset (docs/results/estimator.md) */
   unetCallsExpected?: number;
+  shards: number;
   /** of the pilot of --t-range auto and --t-weights, before the scan; 0 without one */
   pilotCalls: number;
   /** forward passes for the features of mining, at most */
@@ -114,6 +115,7 @@ export async function estimate(asked: EstimateOptions, hooks: Hooks<ScanEvent> =
     unetCallsPerImage,
     unetCalls,
     ...raced,
+    shards: Math.ceil(images / subject.shardSize),
     pilotCalls: pilot,
     featurePasses: featurePasses(options, subject),
     device: subject.device,

@@ -7,7 +7,7 @@ import { DEVICE } from '../../options/shared.js';
 import { REPORT } from '../../stages/report/options.js';
 import { SCAN } from '../../stages/scan/options.js';
 import { TRAIN } from '../../stages/train/options.js';
-import { ARCHITECTURES, UNETS } from './architectures.js';
+import { ARCHITECTURES } from './architectures.js';
 import { CARD_NAMES } from './machines.js';
 
 export const ESTIMATE = optionsOf('estimate', {
@@ -52,7 +52,7 @@ export interface EstimateOptions extends z.input<typeof ESTIMATE> {}
 
 export const ESTIMATE_TRAIN = optionsOf('estimate-train', {
   ...TRAIN.partial({ out: true }).shape,
-  like: option(fields.oneOf(UNETS).optional(), {
+  like: option(fields.oneOf(ARCHITECTURES).optional(), {
     group: 'What',
     description: 'Estimate for this architecture instead of `from` or `new`: needs neither weights nor a GPU',
   }),

@@ -5,6 +5,7 @@ import { partOf, resolved, type Given } from '../../options/check.js';
 import { autoBatch, encodeBytes, largestShape, rowBytes, unetShape, type Shape } from '../../pipeline/batch.js';
 import { enginesTogether } from '../../pipeline/devices.js';
 import { check, imagesOf, presetOptions } from '../../pipeline/resolve.js';
+import { defaultShardSize } from '../../pipeline/shards.js';
 import type { RaceOptions } from '../../runs/manifest.js';
 import { VERSION } from '../../runs/version.js';
 import { planContrasts, type ContrastPlan } from '../../stages/scan/contrasts.js';
@@ -40,6 +41,8 @@ export interface Subject extends Machine {
   maps: boolean;
   race: RaceOptions | undefined;
   needsPilot: boolean;
+  /** images */
+  shardSize: number;
   source: Pick<ModelSource, 'unet' | 'vae'>;
   parameters: number;
   fold: number;
@@ -69,8 +72,8 @@ async function atHand(asked: Asked, hooks: Hooks<ScanEvent>): Promise<Subject> {
       'Estimate for it with `like`, or give auto, cpu, cuda or cuda:N.',
     );
   const id = hubIdOf(asked.model ?? '', asked);
-  if (id && !(await cached(id))) {
-    const { model, files, missing } = await planModel(id, { signal: hooks.signal });
+  if (id && !(await cached(id, { t5: asked.t5 }))) {
+    const { model, files, missing } = await planModel(id, asked.t5, { signal: hooks.signal });
     throw new DiffmineError(
       'MODEL_INVALID',
       `The model ${model} is not in the cache: ${count(files.length, 'file')}, ${byteSize(missing)} to download.`,
@@ -95,6 +98,7 @@ async function atHand(asked: Asked, hooks: Hooks<ScanEvent>): Promise<Subject> {
     maps,
     race,
     needsPilot: scan.needsPilot,
+    shardSize: scan.draft.options.shardSize,
     source: scan.model.source,
     parameters: scan.model.summary().parameters,
     fold: scan.model.fold,
@@ -146,6 +150,7 @@ async function known(asked: Asked, like: Architecture, hooks: Hooks<ScanEvent>):
     maps,
     race,
     needsPilot: tRange === 'auto' || tWeights !== 'none',
+    shardSize: options.shardSize ?? defaultShardSize(images.length),
     source: like.source,
     parameters: like.parameters,
     fold: like.fold,

@@ -1,8 +1,7 @@
 // Predicts the cost of a training: steps, memory, and hours if a rate is known, can be measured, or can be computed.
 import { findDevice } from '../../runs/device.js';
 import { openModel, variantOf } from '../../models/index.js';
-import { unetOf } from '../../models/denoiser.js';
-import type { Dtype, UNetConfig } from '../../engine/types.js';
+import type { Dtype, ModelSource } from '../../engine/types.js';
 import { given, type Given } from '../../options/check.js';
 import { check, imagesOf } from '../../pipeline/resolve.js';
 import { unetShape } from '../../pipeline/batch.js';
@@ -11,6 +10,7 @@ import { SIZES, unetOfSize, type Size } from '../../stages/train/sizes.js';
 import type { Hooks } from '../../util/hooks.js';
 import { operations } from '../bench/operations.js';
 import { parameterCount } from '../bench/parameters.js';
+import { transformerParameters } from '../bench/transformers.js';
 import { LATENT, timeTrainingApart } from '../bench/training.js';
 import { architecture } from './architectures.js';
 import { machineOf, type Machine } from './machine.js';
@@ -48,7 +48,7 @@ type Asked = Given<typeof ESTIMATE_TRAIN>;
 /** What is trained, with the defaults of `train` for it. */
 interface Subject {
   title: string;
-  unet: UNetConfig;
+  denoiser: Pick<ModelSource, 'unet' | 'transformer'>;
   /** px */
   side: number;
   vaeFactor: number;
@@ -70,6 +70,7 @@ export async function estimateTraining(asked: EstimateTrainOptions, hooks: Hooks
   const options = given(ESTIMATE_TRAIN, asked);
   const subject = await subjectOf(options);
   const { gradientAccumulationSteps: accumulated = 1, gradientCheckpointing = false, loraRank = 0 } = options;
+  checkLora(subject, loraRank);
   const { trainBatch = subject.batch, size = subject.side, holdout = 0.05 } = options;
   check(
     trainBatch % accumulated === 0,
@@ -81,12 +82,12 @@ export async function estimateTraining(asked: EstimateTrainOptions, hooks: Hooks
   const { rows, columns } = unetShape(size, size, subject.vaeFactor, subject.fold);
   // forward; of the backward pass the part to the weights, which LoRA spares, and the part to the input; forward again
   const passes = 1 + (loraRank > 0 ? 0 : 1) + 1 + (gradientCheckpointing ? 1 : 0);
-  const perStep = passes * trainBatch * operations({ unet: { config: subject.unet, files: [] } }, rows, columns);
+  const perStep = passes * trainBatch * operations(subject.denoiser, rows, columns);
   const machine = machineOfTraining(options);
-  const parameters = parameterCount(subject.unet);
+  const parameters = parametersOf(subject.denoiser);
   const ema = options.ema === undefined ? subject.average : options.ema > 0;
   const state = stateBytes(parameters, { lora: loraRank > 0, average: ema });
-  const activations = activationBytes(subject.unet, rows, columns, trainBatch / accumulated, machine.dtype);
+  const activations = activationBytes(subject.denoiser, rows, columns, trainBatch / accumulated, machine.dtype);
   const total = state + activations;
   const notes = [
     subject.note,
@@ -117,7 +118,7 @@ export async function estimateTraining(asked: EstimateTrainOptions, hooks: Hooks
   };
 }
 
-async function subjectOf({ like, from, new: size, fold, variant }: Asked): Promise<Subject> {
+async function subjectOf({ like, from, new: size, fold, variant, t5 }: Asked): Promise<Subject> {
   check(
     [like, from, size].filter((one) => one !== undefined).length === 1,
     'What is trained is not known.',
@@ -129,7 +130,7 @@ async function subjectOf({ like, from, new: size, fold, variant }: Asked): Promi
     const folded = latent ? 1 : (fold ?? usual);
     return {
       title: `the size ${size}`,
-      unet: unetOfSize(size, latent ? LATENT : { classes: 3, fold: folded }),
+      denoiser: { unet: { config: unetOfSize(size, latent ? LATENT : { classes: 3, fold: folded }), files: [] } },
       side,
       vaeFactor: latent ? LATENT.factor : 1,
       fold: folded,
@@ -142,19 +143,40 @@ async function subjectOf({ like, from, new: size, fold, variant }: Asked): Promi
   const tuned = { steps: 5000, batch: 8, average: false };
   if (like !== undefined) {
     const { title, source, sampleSize, vaeFactor, fold, note } = architecture(like);
-    const unet = unetOf(source, 'An estimate of a training').config;
-    return { title, unet, side: sampleSize, vaeFactor, fold, ...tuned, ...(note === undefined ? {} : { note }) };
+    return {
+      title,
+      denoiser: source,
+      side: sampleSize,
+      vaeFactor,
+      fold,
+      ...tuned,
+      ...(note === undefined ? {} : { note }),
+    };
   }
-  const model = await openModel(from ?? '', variantOf({ variant }));
+  const model = await openModel(from ?? '', variantOf({ variant, t5 }));
   return {
     title: model.path,
-    unet: unetOf(model.source, 'An estimate of a training').config,
+    denoiser: model.source,
     side: model.sampleSize,
     vaeFactor: model.vaeFactor,
     fold: model.fold,
     ...tuned,
-    timed: model.path,
+    // a few steps of a LoRA are not timed
+    ...(model.source.unet && { timed: model.path }),
   };
+}
+
+/** As `train` refuses it. */
+function checkLora({ title, denoiser }: Subject, loraRank: number): void {
+  check(
+    !denoiser.transformer || loraRank > 0,
+    `'${title}' has a transformer, of which only a LoRA is trained.`,
+    'Give `loraRank`.',
+  );
+}
+
+function parametersOf({ unet, transformer }: Subject['denoiser']): number {
+  return transformer ? transformerParameters(transformer.config) : unet ? parameterCount(unet.config) : 0;
 }
 
 async function imageCount(asked: Asked): Promise<number | null> {

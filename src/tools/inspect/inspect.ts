@@ -121,7 +121,8 @@ async function described(
     );
   const status = statSync(path, { throwIfNoEntry: false });
   const id = hubIdOf(path, options);
-  if (id && !(await cached(id))) return { kind: 'hub', ...(await planModel(id, hooks)) };
+  if (id && !(await cached(id, { t5: options.t5 })))
+    return { kind: 'hub', ...(await planModel(id, options.t5, hooks)) };
   if (id) return inspectModel(path, options);
   if (!status)
     throw new DiffmineError(

@@ -7,6 +7,7 @@ import { MODEL, TABLES } from '../../options/shared.js';
 export const INSPECT = optionsOf('inspect', {
   ...TABLES,
   variant: MODEL.variant,
+  t5: MODEL.t5,
   vae: MODEL.vae,
   lora: MODEL.lora,
   prediction: MODEL.prediction,

@@ -6,6 +6,7 @@ import { MODEL } from '../../options/shared.js';
 
 export const PULL = optionsOf('pull', {
   variant: MODEL.variant,
+  t5: MODEL.t5,
   dryRun: option(fields.flag().default(false), {
     group: 'Output',
     description: 'List the files and their sizes only',

@@ -38,7 +38,7 @@ export interface PullSummary extends HubModelFiles {
  * @throws INVALID_ARGUMENT for another text; MODEL_INVALID if there is no such model, or it may not be read; IO; CANCELLED
  */
 export async function pullModel(model: string, given: PullOptions = {}, hooks: HubHooks = {}): Promise<PullSummary> {
-  const { variant, dryRun } = resolved(PULL, given);
+  const { variant, t5, dryRun } = resolved(PULL, given);
   const id = parseHubId(model);
   if (!id)
     throw new DiffmineError(
@@ -47,13 +47,13 @@ export async function pullModel(model: string, given: PullOptions = {}, hooks: H
       'Give owner/name, or owner/name@revision:variant.',
     );
   const wanted: HubId = variant === undefined ? id : { ...id, variant };
-  const found = dryRun ? await plan(wanted, {}, hooks) : await pull(wanted, {}, hooks);
+  const found = dryRun ? await plan(wanted, { t5 }, hooks) : await pull(wanted, { t5 }, hooks);
   return { ...filesOf(found), dryRun, fetched: 'fetched' in found ? (found.fetched as number) : 0 };
 }
 
 /** What a model that is not cached would be, without fetching any of it. @throws as pullModel */
-export const planModel = async (id: HubId, hooks: HubHooks = {}): Promise<HubModelFiles> =>
-  filesOf(await plan(id, {}, hooks));
+export const planModel = async (id: HubId, t5: boolean | undefined, hooks: HubHooks = {}): Promise<HubModelFiles> =>
+  filesOf(await plan(id, { t5 }, hooks));
 
 function filesOf({ id, renamed, commit, path, files }: Plan): HubModelFiles {
   const sum = (of: (file: Plan['files'][number]) => number): number =>

@@ -15,6 +15,8 @@ import {
   sd3TextOp,
   sd3TransformerOp,
   sd3TypicalityOp,
+  t5TextOp,
+  t5TokenizeOp,
 } from './ops/transformers.js';
 import type { Op } from './ops/op.js';
 import { diftOp, selectOp, typicalityOp } from './ops/typicality.js';
@@ -38,6 +40,8 @@ export const OPS: ReadonlyMap<string, Op> = new Map<string, Op>([
   ['dit', ditOp],
   ['dit_typicality', ditTypicalityOp],
   ['sd3_text', sd3TextOp],
+  ['t5_tokenize', t5TokenizeOp],
+  ['t5_text', t5TextOp],
   ['sd3_transformer', sd3TransformerOp],
   ['flow_timesteps', flowTimestepsOp],
   ['sd3_typicality', sd3TypicalityOp],

@@ -2,6 +2,7 @@
 import { flowSteps } from '../../../engine/index.js';
 import { fromFloat32, fromInt64, int64Numbers, toFloat32 } from '../../../engine/tensor.js';
 import type { Tensor } from '../../../engine/types.js';
+import { DiffmineError } from '../../../util/errors.js';
 import { encodePrompts } from '../../../models/index.js';
 import { T5_TOKENS } from '../../../models/conditions.js';
 import { number, numbers, side, texts } from '../params.js';
@@ -61,7 +62,7 @@ export const ditTypicalityOp: Op = {
   },
 };
 
-/** The prompts' embeddings with zeros in T5's place, as many tokens as the case or another of its manifest says. */
+/** The prompts' embeddings, those of T5 (zeros in its place without it) with as many tokens as the case or another of its manifest says. */
 async function sd3Text({ engine, model, params, shared, call }: OpContext): ReturnType<typeof encodePrompts> {
   const tokens = number({ tokens: shared('max_sequence_length') }, 'tokens', T5_TOKENS);
   return encodePrompts(await engine(), await model(), texts(params, 'prompts'), call, tokens);
@@ -72,6 +73,25 @@ export const sd3TextOp: Op = {
   async run(context) {
     const { text, pooled } = await sd3Text(context);
     return { outputs: { prompt_embeds: text, ...(pooled && { pooled }) } };
+  },
+};
+
+/** T5's token ids, as many as sd3_text's. */
+export const t5TokenizeOp: Op = {
+  async run({ model, params }) {
+    const { t5Tokenizer, path } = await model();
+    if (!t5Tokenizer) throw new DiffmineError('CHECK_FAILED', `${path} has no T5.`);
+    return {
+      outputs: {
+        input_ids: t5Tokenizer.encode(texts(params, 'prompts'), number(params, 'max_sequence_length', T5_TOKENS)),
+      },
+    };
+  },
+};
+
+export const t5TextOp: Op = {
+  async run({ engine, input, call }) {
+    return { outputs: { last_hidden_state: await (await engine()).encodeT5(input('input_ids'), call) } };
   },
 };
 
