@@ -210,7 +210,7 @@ export interface TrainOptions extends z.input<typeof TRAIN> {}
 
 type Subject = 'from' | 'new' | 'vae' | 'textEncoder' | 'fold' | Added;
 /** Absent where they are not given. */
-type Added = 'variant' | keyof DatasetSource;
+type Added = 'variant' | 't5' | keyof DatasetSource;
 type Orders = 'out' | 'device' | 'threads' | 'epochs';
 type Unset = 'prompt' | 'nullPrompt' | 'holdout';
 /** All keys, none undefined. */

@@ -164,7 +164,6 @@ export async function openTraining(options: TrainOptions, hooks: HubHooks = {}):
     vae: null,
     textEncoder: null,
     variant: null,
-    t5: true,
     encoding: null,
     imageRoot: null,
     fold: null,
