@@ -32,7 +32,7 @@ async function collect(values) {
   const { openModel, prepareConditions } = dist('models/index');
   const { fillPrompt } = dist('data/index');
   const { Engine, float32, toFloat16 } = dist('engine/index');
-  const { imageKey } = dist('runs/fingerprint');
+  const { randomKey } = dist('runs/fingerprint');
   const cache = values.cache;
   fs.mkdirSync(cache, { recursive: true });
   const samples = Number(values.samples);
@@ -98,7 +98,7 @@ async function collect(values) {
           conditions: part.map(() => rows),
           subjects: part.map(() => [0]),
           weights: part.map(() => [rows.map((row) => (row === k - 1 ? 1 : 0))]),
-          keys: images.slice(begin, end).map(({ path: name }) => imageKey(name)),
+          keys: images.slice(begin, end).map(({ path: name }) => randomKey(name)),
         },
         {
           samples,

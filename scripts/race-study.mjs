@@ -8,7 +8,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Random } from '../dist/util/random.js';
-import { cutLabel } from '../dist/stages/scan/race.js';
+import { cutLabel } from '../dist/stages/scan/race-rule.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -10,7 +10,8 @@ import sharp from 'sharp';
 import { pack } from 'tar-stream';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { openDataset, prefetch, readImage } from '../dist/data/index.js';
-import { Bucket, together } from '../dist/util/bucket.js';
+import { Bucket } from '../dist/util/s3/bucket.js';
+import { together } from '../dist/util/together.js';
 
 const { values } = parseArgs({
   options: {

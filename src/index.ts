@@ -147,7 +147,6 @@ export { openParallel, type Parallel, type Sequence } from './runs/parallel.js';
 export {
   invertImages,
   samplePlugAndPlay,
-  translationTimesteps,
   type InjectedDenoise,
   type Injection,
   type Inverted,
@@ -156,6 +155,7 @@ export {
   type Source,
   type Target,
 } from './stages/translate/plug-and-play.js';
+export { translationTimesteps } from './stages/translate/timesteps.js';
 export { evaluateTranslation, type QualityOptions } from './stages/translate/quality.js';
 export { allSites, defaultSites, type Sites } from './stages/translate/sites.js';
 export { sample, type SampleEvent, type SampleSummary } from './stages/sample/sample.js';

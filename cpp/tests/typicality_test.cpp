@@ -1,4 +1,5 @@
-// Typicality against the reference's numbers on two tiny models, and what must not change it.
+// What must not change typicality: the batch, the company of other images, graphs, ranges of samples; and what follows
+// from its losses.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
@@ -15,185 +16,16 @@
 #include <ATen/ops/zeros.h>
 #include <doctest/doctest.h>
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "devices.h"
 #include "models/denoiser_graph.h"
 #include "support.h"
-#include "tiny_models.h"
-#include "typicality/typicality.h"
+#include "typicality_support.h"
 
 using namespace diffmine;
 using namespace diffmine::testing;
-
-namespace {
-
-ScheduleConfig linear_schedule() {
-  ScheduleConfig c;
-  c.beta_schedule = "linear", c.beta_start = 0.0001, c.beta_end = 0.02;
-  return c;
-}
-
-UNet load_unet(const std::string& variant, const UNetConfig& config, const at::Device& device,
-               at::ScalarType dtype = at::kFloat) {
-  WeightStore weights({golden_path(variant + "/unet/diffusion_pytorch_model.safetensors")});
-  return UNet(config, weights, device, dtype);
-}
-
-Model tiny_fold(const at::Device& device = at::kCPU, at::ScalarType dtype = at::kFloat) {
-  Model model;
-  model.denoiser = std::make_shared<UNet>(load_unet("tiny-fold", tiny_fold_unet(), device, dtype));
-  model.schedule = std::make_shared<Schedule>(linear_schedule());
-  return model;
-}
-
-Model tiny_sd15(const at::Device& device = at::kCPU, at::ScalarType dtype = at::kFloat) {
-  Model model;
-  model.denoiser = std::make_shared<UNet>(load_unet("tiny-sd15", tiny_sd15_unet(), device, dtype));
-  WeightStore weights({golden_path("tiny-sd15/vae/diffusion_pytorch_model.safetensors")});
-  model.vae = std::make_shared<Vae>(tiny_sd15_vae(), weights, device);
-  model.schedule = std::make_shared<Schedule>(ScheduleConfig{});
-  return model;
-}
-
-// B images of tiny-fold, each under labels 0 ... 2 and the null class 3, every label scored against null.
-TypicalityInput labels_against_null(int64_t images, int64_t height, int64_t width) {
-  TypicalityInput in;
-  in.latents = at::randn({images, 12, height / 2, width / 2}) * 0.5;
-  in.height = height, in.width = width;
-  in.conditions = at::arange(4).expand({images, 4});
-  in.subjects = at::arange(3).expand({images, 3});
-  in.weights = at::zeros({images, 3, 4});
-  in.weights.select(2, 3).fill_(1);
-  for (int64_t b = 0; b < images; ++b) in.keys.push_back(100 + b);
-  return in;
-}
-
-TypicalityOptions small(int64_t samples, int64_t batch) {
-  TypicalityOptions o;
-  o.samples = samples, o.batch = batch, o.patch = 7, o.seed = 5;
-  o.keep_scores = o.keep_losses = true;
-  return o;
-}
-
-bool same_boxes(const std::vector<ScoredPatch>& a, const std::vector<ScoredPatch>& b) {
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
-                                            [](auto& x, auto& y) { return x.row == y.row && x.column == y.column; });
-}
-
-struct Golden {
-  const char* id;
-  int64_t height, width, patch;
-};
-
-// One "typicality" case as the reference computed it, and what diffmine makes of it.
-struct GoldenRun {
-  std::shared_ptr<SafetensorsFile> file;
-  std::string id;
-  at::Tensor latents, losses;  // losses: the reference's, the mean over channels
-  TypicalityResult got;
-  at::Tensor tensor(const std::string& name) const { return file->tensor(id + name); }
-};
-
-GoldenRun run_golden(const Model& model, const std::string& variant, const std::string& condition_tensor,
-                     const Golden& c) {
-  GoldenRun run{SafetensorsFile::open(golden_path(variant + "-golden/golden.safetensors")), c.id, {}, {}, {}};
-  const auto conditions = model.denoiser->prepare(run.file->tensor(condition_tensor));
-  auto in = labels_against_null(1, c.height, c.width);
-  in.latents = run.latents =
-      model.encode_images(run.tensor(".in.image_u8").permute({1, 2, 0}).unsqueeze(0).contiguous());
-  in.noises = run.tensor(".in.noises"), in.timesteps = run.tensor(".in.t");
-  auto options = small(8, 10);
-  options.patch = c.patch;
-  run.got = score_typicality(model, conditions, in, options);
-  run.losses = run.tensor(".out.losses");
-  if (run.losses.dim() == 5) run.losses = run.losses.mean(2);
-  return run;
-}
-
-// Latents, losses, maps, scores and boxes of three labels against null.
-void check_golden(const Model& model, const std::string& variant, const std::string& condition_tensor,
-                  const Golden& c) {
-  CAPTURE(c.id);
-  const auto run = run_golden(model, variant, condition_tensor, c);
-  const auto tensor = [&](const std::string& name) { return run.tensor(name); };
-  CHECK(excess(run.latents.cpu(), tensor(".out.latent"), 1e-5, 1e-4) <= 1);
-  CHECK(excess(run.got.losses[0], run.losses, 5e-5, 1e-3) <= 1);
-  for (int64_t m = 0; m < 3; ++m) {
-    CAPTURE(m);
-    const auto& out = run.got.outputs[0][m];
-    const auto suffix = "_" + std::to_string(m);
-    // A cell of the map is not an average over a patch: fp32 rounding of the two losses, up to 2e-5 of them in the
-    // reference itself, shows in it.
-    CHECK(excess(out.map, tensor(".out.T_map")[m], 5e-6, 2e-4) <= 1);
-    CHECK(excess(out.scores, tensor(".out.scores" + suffix), 1e-6, 2e-4) <= 1);
-    const auto boxes = tensor(".out.top5" + suffix), scores = tensor(".out.top5_score" + suffix);
-    REQUIRE(static_cast<int64_t>(out.top.size()) == boxes.size(0));
-    for (size_t i = 0; i < out.top.size(); ++i) {
-      CHECK(out.top[i].row == boxes[i][0].item<int64_t>());
-      CHECK(out.top[i].column == boxes[i][1].item<int64_t>());
-      const double want = scores[i].item<double>();
-      CHECK(std::abs(out.top[i].score - want) <= 1e-6 + 2e-4 * std::abs(want));
-    }
-  }
-}
-
-double relative_l2(const at::Tensor& got, const at::Tensor& want) {
-  const auto g = got.to(at::kDouble), w = want.to(at::kDouble);
-  return ((g - w).norm() / w.norm()).item<double>();
-}
-
-// In reduced precision losses and maps are judged by their relative L2 error, as `diffmine verify` judges them.
-void check_reduced(const Model& model, const std::string& variant, const std::string& condition_tensor, const Golden& c,
-                   double bound) {
-  CAPTURE(c.id);
-  const auto run = run_golden(model, variant, condition_tensor, c);
-  std::vector<at::Tensor> maps;
-  for (const auto& output : run.got.outputs[0]) maps.push_back(output.map);
-  const double losses = relative_l2(run.got.losses[0], run.losses),
-               map = relative_l2(at::stack(maps), run.tensor(".out.T_map"));
-  MESSAGE(std::string(c10::toString(model.denoiser->dtype()))
-          << " on " << model.denoiser->device().str() << ", " << run.id << ": relative L2 error of losses " << losses
-          << ", of maps " << map);
-  CHECK(losses <= bound);
-  CHECK(map <= bound);
-}
-
-}  // namespace
-
-TEST_CASE("typicality of a folded pixel model equals the reference") {
-  for (const auto& device : test::devices()) {
-    CAPTURE(device.str());
-    const auto model = tiny_fold(device);
-    check_golden(model, "tiny-fold", "cond.out.labels", {"typicality_0_32x32", 32, 32, 8});
-    check_golden(model, "tiny-fold", "cond.out.labels", {"typicality_1_32x48", 32, 48, 10});
-  }
-}
-
-TEST_CASE("typicality of a latent text model equals the reference") {
-  for (const auto& device : test::devices()) {
-    CAPTURE(device.str());
-    const auto model = tiny_sd15(device);
-    check_golden(model, "tiny-sd15", "cond.out.last_hidden_state", {"typicality_0_64x64", 64, 64, 16});
-    check_golden(model, "tiny-sd15", "cond.out.last_hidden_state", {"typicality_1_64x96", 64, 96, 20});
-  }
-}
-
-TEST_CASE("typicality in reduced precision is near the reference") {
-  for (const auto& device : test::devices()) {
-    for (const auto dtype : {at::kHalf, at::kBFloat16}) {
-      if (device.is_cpu() && dtype == at::kHalf) continue;
-      const double bound = 2.5 * (dtype == at::kHalf ? 5e-3 : 3e-2);
-      const auto folded = tiny_fold(device, dtype), latent = tiny_sd15(device, dtype);
-      check_reduced(folded, "tiny-fold", "cond.out.labels", {"typicality_0_32x32", 32, 32, 8}, bound);
-      check_reduced(folded, "tiny-fold", "cond.out.labels", {"typicality_1_32x48", 32, 48, 10}, bound);
-      check_reduced(latent, "tiny-sd15", "cond.out.last_hidden_state", {"typicality_0_64x64", 64, 64, 16}, bound);
-      check_reduced(latent, "tiny-sd15", "cond.out.last_hidden_state", {"typicality_1_64x96", 64, 96, 20}, bound);
-    }
-  }
-}
 
 TEST_CASE("results do not depend on the batch") {
   const auto model = tiny_fold();

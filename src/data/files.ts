@@ -1,7 +1,7 @@
 // File system queries of the readers: entries of a folder, and their kind and size.
 import { stat, type Stats } from 'node:fs';
 import { lstat, readdir } from 'node:fs/promises';
-import { together } from '../util/bucket.js';
+import { together } from '../util/together.js';
 import { DiffmineError } from '../util/errors.js';
 import { isRemote } from './bytes/names.js';
 import { remoteFacts } from './bytes/remote.js';

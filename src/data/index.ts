@@ -23,4 +23,4 @@ export { packListings } from './bytes/listings.js';
 export { rootOf } from './patterns.js';
 export { prefetch, type Fetched, type PrefetchOptions } from './prefetch.js';
 export { fillPrompt, layoutOf, PRESETS, type Preset, type PresetName } from './presets.js';
-export { bucketRoot } from './bucket.js';
+export { bucketRoot } from './bucket-dataset.js';

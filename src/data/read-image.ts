@@ -4,7 +4,7 @@ import sharp, { type Metadata, type Sharp } from 'sharp';
 import { DiffmineError } from '../util/errors.js';
 import type { Image } from '../engine/types.js';
 import { Gate } from './gate.js';
-import { imageInput, readImageFile, undecodable } from './open.js';
+import { imageInput, readImageFile, undecodable } from './open-image.js';
 import { isWide, toEightBits } from './range.js';
 
 /** How the long side is rounded when an image is shrunk. */

@@ -3,7 +3,7 @@
 import { listed } from '../data/labels.js';
 import { int64Numbers } from '../engine/tensor.js';
 import { classIds } from './conditions.js';
-import type { ModelFolder } from './folder.js';
+import type { ModelFolder } from './model.js';
 import { normalize, TOKENS } from './tokenizer.js';
 
 type Model = Pick<ModelFolder, 'path' | 'labels' | 'classNames' | 'tokenizers'>;

@@ -1,6 +1,39 @@
-// The class names of a class-conditional model: each class may have several ("tench, Tinca tinca"), and two classes may share one ("crane").
+// The class names of a class-conditional model. Those of a UNet are its labels. A DiT's classes may have several each ("tench, Tinca tinca"), and two
+// classes may share one ("crane").
 import { DiffmineError } from '../util/errors.js';
-import { isObject } from './json.js';
+import { isObject, type JsonObject } from './json.js';
+
+/** Labels of a UNet in the order of ids, from model_index.json's id2label. The null class, the last one, has none. @throws MODEL_INVALID */
+export function readLabels(location: string, index: JsonObject, numClassEmbeds: number): string[] {
+  const map = index.id2label;
+  if (!isObject(map))
+    throw new DiffmineError(
+      'MODEL_INVALID',
+      `The model '${location}' is conditioned on classes, but its model_index.json has no id2label.`,
+      'Add it: "id2label": {"0": "first label", "1": "second label"}',
+    );
+  const count = Object.keys(map).length;
+  if (count + 1 !== numClassEmbeds) {
+    throw new DiffmineError(
+      'MODEL_INVALID',
+      `The model '${location}' has ${count} labels in id2label, but num_class_embeds = ${numClassEmbeds}.`,
+      'num_class_embeds is the number of labels + 1: the last class is the null condition.',
+    );
+  }
+  const labels = Array.from({ length: count }, (_, id) => map[String(id)]);
+  const wrong = labels.findIndex((label) => typeof label !== 'string' || label === '');
+  if (wrong >= 0)
+    throw new DiffmineError(
+      'MODEL_INVALID',
+      `The id2label of '${location}' has no name for class ${wrong}.`,
+      `Ids go from 0 to ${count - 1}, each with a name.`,
+    );
+  const names = labels as string[];
+  const twice = names.find((label, id) => names.indexOf(label) !== id);
+  if (twice !== undefined)
+    throw new DiffmineError('MODEL_INVALID', `The id2label of '${location}' has the name '${twice}' twice.`);
+  return names;
+}
 
 export interface ClassNames {
   /** a name for each class, in the order of ids, no two the same */

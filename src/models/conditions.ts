@@ -6,7 +6,7 @@ import { fromInt64 } from '../engine/tensor.js';
 import type { CallOptions, Tensor, TextEmbeddings } from '../engine/types.js';
 import { classFinder } from './class-names.js';
 import { nearest } from '../util/nearest.js';
-import type { ModelFolder } from './folder.js';
+import type { ModelFolder } from './model.js';
 
 /** Prompts per forward pass of the text encoder. */
 const TEXT_BATCH = 32;

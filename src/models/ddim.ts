@@ -2,6 +2,7 @@
 // from an engine, or from a trainer during training.
 import { DiffmineError } from '../util/errors.js';
 import { ddimInvertStep, ddimStep, ddimTimesteps, drawNoise, flowStep, flowSteps } from '../engine/index.js';
+import { concatenate, stack } from '../engine/join.js';
 import { float32, fromFloat32 } from '../engine/tensor.js';
 import type { ScheduleConfig, Tensor } from '../engine/types.js';
 import type { Hooks, Progress } from '../util/hooks.js';
@@ -117,10 +118,7 @@ export async function sampleDdim(
       given
         ? given.subarray((begin + i) * size, (begin + i + 1) * size)
         : float32(drawNoise(seed, samples?.[begin + i] ?? first + begin + i, 1, shape, SAMPLING));
-    let x = concatenate(
-      own.map((_, i) => noise(i)),
-      [own.length, ...shape],
-    );
+    let x = stack(own.map((_, i) => fromFloat32(shape, noise(i))));
     for (const [step, t] of timesteps.entries()) {
       if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Sampling was cancelled.');
       const evaluate = async (input: Tensor, conditions: number[]): Promise<Tensor> =>
@@ -132,15 +130,8 @@ export async function sampleDdim(
       let output: Tensor;
       if (one) output = await evaluate(x, guidance === 1 ? own : nulls);
       else if (2 * own.length <= batch)
-        output = guided(
-          await evaluate(concatenate([float32(x), float32(x)], [2 * own.length, ...shape]), [...own, ...nulls]),
-          guidance,
-        );
-      else
-        output = guided(
-          concatenate([float32(await evaluate(x, own)), float32(await evaluate(x, nulls))], [2 * own.length, ...shape]),
-          guidance,
-        );
+        output = guided(await evaluate(concatenate([x, x]), [...own, ...nulls]), guidance);
+      else output = guided(concatenate([await evaluate(x, own), await evaluate(x, nulls)]), guidance);
       x = next(step, t, x, output);
       hooks.onStep?.(t, x, begin);
       hooks.onProgress?.({
@@ -198,14 +189,4 @@ function guided(outputs: Tensor, guidance: number): Tensor {
     return base + guidance * ((both[i] ?? NaN) - base);
   });
   return fromFloat32([(outputs.shape[0] ?? 0) / 2, ...outputs.shape.slice(1)], mixed);
-}
-
-function concatenate(parts: Float32Array[], shape: number[]): Tensor {
-  const all = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return fromFloat32(shape, all);
 }

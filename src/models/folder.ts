@@ -3,9 +3,9 @@ import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DiffmineError } from '../util/errors.js';
-import { readSafetensorsHeader } from '../engine/index.js';
-import type { ModelPart, ModelSource, TransformerConfig, UNetConfig, VaeConfig } from '../engine/types.js';
-import { readClassNames } from './class-names.js';
+import { isFolder } from '../util/paths.js';
+import type { ModelSource, TransformerConfig, UNetConfig, VaeConfig } from '../engine/types.js';
+import { readClassNames, readLabels } from './class-names.js';
 import {
   hasAttentionUpBlocks,
   hasCrossAttention,
@@ -14,86 +14,14 @@ import {
   readUNetConfig,
   readVaeConfig,
 } from './configs.js';
-import { architectureOf, withDenoiser, type Architecture } from './denoiser.js';
 import { checkFit, checkTransformer, type LoadedPart, type TextParts } from './fit.js';
-import { isObject, readJsonObject, type JsonObject } from './json.js';
-import type { HubHooks } from './hub/hub.js';
-import { locate, type HubSource } from './locate.js';
+import { readJsonObject, type JsonObject } from './json.js';
+import { sampleSizeOf, strip, summarize, type ModelFolder } from './model.js';
 import { variantOf, type OpenOptions } from './options.js';
 import { IGNORED, isComponent, T5_PARTS } from './parts.js';
 import { openText } from './text.js';
-import type { T5Tokenizer } from './t5-tokenizer.js';
-import type { Tokenizer } from './tokenizer.js';
 import { FLOW_SCHEDULER, readFlowConfig, readTransformerConfig } from './transformers.js';
-import { countParameters, dtypesOf, findWeights, hashWeights } from './weights.js';
-
-export interface ModelFolder {
-  /** absolute; of a checkpoint, the file */
-  path: string;
-  /** of a model of the Hugging Face hub, whose folder is in the cache */
-  hub?: HubSource;
-  /** the weight variant that was requested */
-  variant?: string | undefined;
-  /** how it was opened, with absolute paths: what a run records */
-  opened?: OpenOptions;
-  /** latent: the UNet denoises a VAE's latents; pixel: the image itself */
-  kind: 'latent' | 'pixel';
-  /** text: prompts; class: labels the model was trained with */
-  conditioning: 'text' | 'class';
-  /** what Engine.loadModel takes */
-  source: ModelSource;
-  /** class models: names in the order of ids, without the null class, which is the last id */
-  labels?: string[];
-  /** class models whose classes have several names: all of each */
-  classNames?: string[][];
-  /** text models: one for each text encoder */
-  tokenizers?: Tokenizer[];
-  /** Stable Diffusion 3 with its T5 */
-  t5Tokenizer?: T5Tokenizer;
-  /** the condition of no prompt is zeros, not the encoded empty prompt (SDXL) */
-  zeroNull: boolean;
-  /** default short side in pixels */
-  sampleSize: number;
-  /** where that size comes from: 'default' if neither the UNet nor the VAE has one */
-  sampleSizeOf: 'unet' | 'vae' | 'default';
-  /** pixels per latent cell, in each direction; 1 without a VAE */
-  vaeFactor: number;
-  /** pixels folded into channels, in each direction; 1 without folding */
-  fold: number;
-  /** images are cropped to multiples of it, in pixels; 1 crops nothing */
-  sizeMultiple: number;
-  /** timestep spacing of the model's scheduler ("leading", ...) */
-  timestepSpacing: string;
-  /** sha256 over configs, headers, sizes and sampled bytes of the weights; independent of the folder's path */
-  fingerprint: string;
-  /** summary for `inspect`; plain JSON */
-  summary(): ModelSummary;
-}
-
-export interface ModelSummary {
-  path: string;
-  hub?: HubSource;
-  variant?: string | undefined;
-  kind: 'latent' | 'pixel';
-  conditioning: 'text' | 'class';
-  architecture: Architecture;
-  prediction: string;
-  trainTimesteps: number;
-  betaSchedule: string;
-  sampleSize: number;
-  vaeFactor: number;
-  fold: number;
-  sizeMultiple: number;
-  labels?: string[];
-  parts: Record<string, { parameters: number; dtypes: string[]; bytes: number; files: string[] }>;
-  /** of the parts that stay in memory: T5's are read when they are used */
-  parameters: number;
-  /** of a LoRA: its base model */
-  lora?: { base: string; scale: number };
-  /** added to the weights when they are loaded */
-  loras?: { file: string; scale: number }[];
-  fingerprint: string;
-}
+import { findWeights, hashWeights } from './weights.js';
 
 const KNOWN = new Set([
   'unet',
@@ -106,14 +34,10 @@ const KNOWN = new Set([
   ...T5_PARTS,
   'scheduler',
 ]);
-/** The side of the UNet's input where nothing says it. */
-const DEFAULT_CELLS = 64;
 const COMPLETE = 'Give a complete diffusers model folder.';
 
 /** Opens and checks a folder in diffusers' layout. @throws as openModel */
-export async function openFolder(location: string, options: OpenOptions, hooks: HubHooks): Promise<ModelFolder> {
-  if ((await stat(path.join(location, LORA)).catch(() => undefined)) !== undefined)
-    return openLora(location, options, hooks);
+export async function openFolder(location: string, options: OpenOptions): Promise<ModelFolder> {
   await checkFolder(location);
   const root = path.resolve(location);
   const index = await readJsonObject(path.join(root, 'model_index.json'));
@@ -254,18 +178,6 @@ async function part<Config>(
   return { name, config, weights, files: weights.files };
 }
 
-/** The default short side: what the UNet was trained on, or the VAE, or else 64 cells as Stable Diffusion 1.x. */
-export function sampleSizeOf(
-  ofUNet: number | undefined,
-  ofVae: number | undefined,
-  perCell: number,
-): Pick<ModelFolder, 'sampleSize' | 'sampleSizeOf'> {
-  if (ofUNet !== undefined) return { sampleSize: ofUNet * perCell, sampleSizeOf: 'unet' };
-  if (ofVae !== undefined)
-    return { sampleSize: Math.max(1, Math.floor(ofVae / perCell)) * perCell, sampleSizeOf: 'vae' };
-  return { sampleSize: DEFAULT_CELLS * perCell, sampleSizeOf: 'default' };
-}
-
 /** A variant that no part has is a mistyped one. */
 function checkVariant(location: string, variant: string, parts: readonly (LoadedPart<unknown> | undefined)[]): void {
   const loaded = parts.filter((one) => one !== undefined);
@@ -278,78 +190,6 @@ function checkVariant(location: string, variant: string, parts: readonly (Loaded
     `The model '${location}' has no weights of the variant '${variant}'.`,
     `Variants of its weights: ${listed.join('; ')}.`,
   );
-}
-
-/** Low-rank updates as diffusers keeps them, and the file beside them that says which model they belong to. */
-export const LORA_WEIGHTS = 'pytorch_lora_weights.safetensors';
-export const LORA = 'lora.json';
-export const LORA_FORMAT = 'diffmine-lora-1';
-
-/** A folder that `train --lora-rank` wrote: the model it started from, with the updates added to its denoiser's weights when they are loaded. */
-async function openLora(location: string, options: OpenOptions, hooks: HubHooks): Promise<ModelFolder> {
-  const root = path.resolve(location);
-  const { format, base, scale, variant, t5 } = await readJsonObject(path.join(root, LORA));
-  if (format !== LORA_FORMAT || typeof base !== 'string' || typeof scale !== 'number' || !Number.isFinite(scale)) {
-    throw new DiffmineError(
-      'MODEL_INVALID',
-      `${path.join(root, LORA)} does not name the base model of its updates.`,
-      `Expected: {"format": "${LORA_FORMAT}", "base": "MODEL", "scale": 1}.`,
-    );
-  }
-  const variantAsked = { ...(typeof variant === 'string' && { variant }), ...(t5 === false && { t5 }), ...options };
-  const resolved = path.resolve(root, base);
-  const there = await stat(resolved).catch(() => undefined);
-  const at = there ? resolved : (await locate(base, variantAsked, hooks)).path;
-  if (!(await isFolder(at)))
-    throw new DiffmineError(
-      'MODEL_INVALID',
-      `The base model '${at}' of the updates in '${location}' does not exist.`,
-      `If it has moved, set "base" in ${LORA}.`,
-    );
-  if ((await stat(path.join(at, LORA)).catch(() => undefined)) !== undefined)
-    throw new DiffmineError(
-      'MODEL_UNSUPPORTED',
-      `The base '${at}' of the updates in '${location}' is not a complete model.`,
-      'The base must be a model folder.',
-    );
-  const model = await openFolder(at, variantAsked, hooks);
-  const file = path.join(root, LORA_WEIGHTS);
-  const hash = createHash('sha256').update(JSON.stringify([LORA_FORMAT, model.fingerprint, scale]));
-  await hashWeights(hash, 'lora', {
-    files: [file],
-    headers: [readSafetensorsHeader(file)],
-    bytes: [(await stat(file)).size],
-  });
-  const fingerprint = hash.digest('hex');
-  const changed = {
-    ...model,
-    path: root,
-    source: withDenoiser(model.source, (own) => ({ ...own, lora: { file, scale } })),
-    fingerprint,
-  };
-  return { ...changed, summary: () => ({ ...model.summary(), path: root, lora: { base: at, scale }, fingerprint }) };
-}
-
-/** The same model with random weights in its denoiser (of `seed`), text encoder and VAE as they are: a control that knows nothing of its labels. */
-export function untrained(model: ModelFolder, seed: number): ModelFolder {
-  const { unet, transformer, ...others } = model.source;
-  const random = { files: [], synthetic: seed };
-  return {
-    ...model,
-    source: {
-      ...others,
-      ...(unet && { unet: { config: unet.config, ...random } }),
-      ...(transformer && { transformer: { config: transformer.config, ...random } }),
-    },
-  };
-}
-
-export function strip<Config>({ config, files, tensors }: LoadedPart<Config>): ModelPart<Config> {
-  return { config, files, ...(tensors && { tensors }) };
-}
-
-async function isFolder(location: string): Promise<boolean> {
-  return (await stat(location).catch(() => undefined))?.isDirectory() ?? false;
 }
 
 async function checkFolder(location: string): Promise<void> {
@@ -386,88 +226,4 @@ function conditioningOf(location: string, config: UNetConfig): 'text' | 'class' 
       'Typicality compares a model with and without its condition: it needs a conditional model.',
     );
   return 'text';
-}
-
-/** Class names in id order, from model_index.json's id2label. */
-function readLabels(location: string, index: JsonObject, numClassEmbeds: number): string[] {
-  const map = index.id2label;
-  if (!isObject(map))
-    throw new DiffmineError(
-      'MODEL_INVALID',
-      `The model '${location}' is conditioned on classes, but its model_index.json has no id2label.`,
-      'Add it: "id2label": {"0": "first label", "1": "second label"}',
-    );
-  const count = Object.keys(map).length;
-  if (count + 1 !== numClassEmbeds) {
-    throw new DiffmineError(
-      'MODEL_INVALID',
-      `The model '${location}' has ${count} labels in id2label, but num_class_embeds = ${numClassEmbeds}.`,
-      'num_class_embeds is the number of labels + 1: the last class is the null condition.',
-    );
-  }
-  const labels = Array.from({ length: count }, (_, id) => map[String(id)]);
-  const wrong = labels.findIndex((label) => typeof label !== 'string' || label === '');
-  if (wrong >= 0)
-    throw new DiffmineError(
-      'MODEL_INVALID',
-      `The id2label of '${location}' has no name for class ${wrong}.`,
-      `Ids go from 0 to ${count - 1}, each with a name.`,
-    );
-  const names = labels as string[];
-  const twice = names.find((label, id) => names.indexOf(label) !== id);
-  if (twice !== undefined)
-    throw new DiffmineError('MODEL_INVALID', `The id2label of '${location}' has the name '${twice}' twice.`);
-  return names;
-}
-
-export function summarize(
-  model: Omit<ModelFolder, 'summary'>,
-  parts: Record<string, LoadedPart<unknown> | undefined>,
-): ModelSummary {
-  const { schedule } = model.source;
-  const shown = Object.entries(parts).flatMap(([name, loaded]) => {
-    if (!loaded) return [];
-    const { weights } = loaded;
-    return [
-      [
-        name,
-        {
-          parameters: countParameters(weights),
-          dtypes: dtypesOf(weights),
-          bytes: weights.bytes.reduce((a, b) => a + b, 0),
-          files: weights.files.map((file) => path.basename(file)),
-        },
-      ] as const,
-    ];
-  });
-  return {
-    path: model.path,
-    ...variantOf(model),
-    kind: model.kind,
-    conditioning: model.conditioning,
-    architecture: architectureOf(model.source),
-    prediction: schedule.prediction,
-    trainTimesteps: schedule.trainTimesteps,
-    betaSchedule: schedule.betaSchedule,
-    sampleSize: model.sampleSize,
-    vaeFactor: model.vaeFactor,
-    fold: model.fold,
-    sizeMultiple: model.sizeMultiple,
-    ...(model.labels && { labels: model.labels }),
-    parts: Object.fromEntries(shown),
-    parameters: shown.reduce((sum, [name, { parameters }]) => sum + (name === 't5' ? 0 : parameters), 0),
-    fingerprint: model.fingerprint,
-  };
-}
-
-/** The model's own size, in pixels; said where the model does not give it. */
-export function defaultSize(
-  { path: folder, sampleSize, sampleSizeOf: of }: Pick<ModelFolder, 'path' | 'sampleSize' | 'sampleSizeOf'>,
-  onLog?: (sentence: string) => void,
-): number {
-  if (of !== 'unet')
-    onLog?.(
-      `The UNet of '${folder}' gives no sample_size: the size is ${sampleSize} px${of === 'vae' ? ", the VAE's" : ''} (\`size\` sets another).`,
-    );
-  return sampleSize;
 }

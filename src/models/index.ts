@@ -1,7 +1,7 @@
 // Model folders, and conditions from labels and prompts.
 export { clashes, conditionKeys, difference } from './clashes.js';
 export { checkLabels, classIds, encodePrompts, nullCondition, prepareConditions } from './conditions.js';
-export { defaultSize, untrained, type ModelFolder, type ModelSummary } from './folder.js';
+export { defaultSize, untrained, type ModelFolder, type ModelSummary } from './model.js';
 export { openModel, variantForEach } from './open.js';
 export { modelOptions, variantOf, type OpenOptions } from './options.js';
 export { hubIdOf, locate, recordedModel, type HubSource } from './locate.js';

@@ -8,10 +8,13 @@ import { toFloat32 } from '../engine/tensor.js';
 import type { LowRankUpdate, ModelPart, SafetensorsHeader, Tensor } from '../engine/types.js';
 import { DiffmineError } from '../util/errors.js';
 import { parseJson } from '../util/json.js';
-import { LORA_WEIGHTS, type ModelFolder } from './folder.js';
+import type { ModelFolder } from './model.js';
 import { isObject } from './json.js';
 import { isPickle, pickleError } from './pickle.js';
 import { hashWeights } from './weights.js';
+
+/** The name of the file in a folder of low-rank updates, as diffusers has it. */
+export const LORA_WEIGHTS = 'pytorch_lora_weights.safetensors';
 
 const MERGE = 'Merge it into the model with the tool that made it.';
 

@@ -2,10 +2,12 @@
 import { stat } from 'node:fs/promises';
 import { DiffmineError } from '../util/errors.js';
 import { openCheckpoint } from './checkpoint/open.js';
-import { openFolder, type ModelFolder } from './folder.js';
+import { openFolder } from './folder.js';
 import type { HubHooks } from './hub/hub.js';
 import { locate } from './locate.js';
 import { applyLoras } from './lora.js';
+import { isLoraFolder, openLoraFolder } from './lora-folder.js';
+import type { ModelFolder } from './model.js';
 import { modelOptions, variantOf, type OpenOptions } from './options.js';
 import { isPickle, pickleError } from './pickle.js';
 import { replaceVae } from './vae.js';
@@ -36,7 +38,9 @@ export async function openModel(
       );
   const plain = isFile
     ? await openCheckpoint(place, options, hooks)
-    : await openFolder(place, variantOf({ ...options, variant }), hooks);
+    : (await isLoraFolder(place))
+      ? await openLoraFolder(place, variantOf({ ...options, variant }), hooks)
+      : await openFolder(place, variantOf({ ...options, variant }));
   const own = options.vae === undefined ? plain : await replaceVae(plain, options.vae, hooks);
   const model = await applyLoras(own, options.lora ?? []);
   const opened = modelOptions({ ...options, variant: isFile ? options.variant : variant });

@@ -5,7 +5,7 @@ import type { Dataset } from '../data/index.js';
 import type { Range } from '../options/fields.js';
 import { list, members, nullable, number, oneOf, optional, text, type Shape } from '../runs/shape.js';
 import { DEFAULT_RANGE, defaultRange } from './denoiser.js';
-import type { ModelFolder } from './folder.js';
+import type { ModelFolder } from './model.js';
 import { DiffmineError } from '../util/errors.js';
 import { parseJson } from '../util/json.js';
 

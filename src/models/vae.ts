@@ -9,7 +9,7 @@ import { vaeConfigOf } from './checkpoint/configs.js';
 import { vaeTensors } from './checkpoint/read.js';
 import { readVaeConfig } from './configs.js';
 import type { LoadedPart } from './fit.js';
-import type { ModelFolder } from './folder.js';
+import type { ModelFolder } from './model.js';
 import type { HubHooks } from './hub/hub.js';
 import { readJsonObject } from './json.js';
 import { locate } from './locate.js';

@@ -1,5 +1,5 @@
 // Runs a stage's shards (stage.ts), in this process, in workers (workers.ts) or by those on a queue (queue/), until all of this part are finished, here or by others.
-import { together } from '../util/bucket.js';
+import { together } from '../util/together.js';
 import { DiffmineError } from '../util/errors.js';
 import { Engine } from '../engine/index.js';
 import { count } from '../web/html.js';

@@ -3,7 +3,8 @@
 import type { ModelFolder } from '../models/index.js';
 import type { CallOptions, DeviceInfo, EngineOptions } from '../engine/types.js';
 import type { Engine } from '../engine/index.js';
-import type { ShardedFolder, ShardedManifest } from '../runs/sharded.js';
+import type { ShardedFolder } from '../runs/sharded.js';
+import type { ShardedManifest } from '../runs/sharded-manifest.js';
 import type { Shards } from '../runs/shards.js';
 import type { PipelineEvent, SplitOptions } from './options.js';
 import type { Counter } from './progress.js';

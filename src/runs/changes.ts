@@ -3,7 +3,7 @@ import { join, relative } from 'node:path';
 import type { DatasetImage } from '../data/index.js';
 import { compareCodePoints } from '../data/order.js';
 import { DiffmineError } from '../util/errors.js';
-import { contentOf } from '../data/content.js';
+import { contentOf } from '../data/checksums.js';
 import type { ListFile, Rows } from './list.js';
 import type { Cell, Row } from './tables.js';
 import type { Hooks } from '../util/hooks.js';

@@ -24,6 +24,6 @@ export function fingerprintOf(value: Json): string {
 }
 
 /** The 64-bit key of an image's random control patches: the first 8 bytes, little-endian, of sha256 of its path in the dataset. */
-export function imageKey(path: string): bigint {
+export function randomKey(path: string): bigint {
   return createHash('sha256').update(path).digest().readBigUInt64LE(0);
 }

@@ -6,7 +6,7 @@ import type { Dtype } from '../engine/types.js';
 import { CONTRAST, MAPS, NOISE, SIZE, TIMESTEPS } from '../options/scoring.js';
 import { imageListColumns } from './images.js';
 import type { ListRecord } from './list.js';
-import { fingerprintOfDraft, readManifestOf, type Draft, type Kind } from './sharded.js';
+import { fingerprintOfDraft, readManifestOf, type Draft, type Kind } from './sharded-manifest.js';
 import {
   either,
   flag,
@@ -23,7 +23,7 @@ import {
 } from './shape.js';
 
 export const RUN_FORMAT = 'diffmine-run-3';
-export { MANIFEST } from './sharded.js';
+export { MANIFEST } from './sharded-manifest.js';
 
 /** Options that a run records as they were given, with the values that the options of a scan have. */
 const RECORDED = { ...SIZE, ...NOISE, ...TIMESTEPS, ...CONTRAST, maps: MAPS };

@@ -15,7 +15,8 @@ import { DiffmineError } from '../util/errors.js';
 import { sha256 } from '../util/sha256.js';
 import { LISTINGS } from './listings.js';
 import { safeName, unsafeName } from './names.js';
-import { MANIFEST, type Skipped } from './sharded.js';
+import { MANIFEST } from './sharded-manifest.js';
+import type { Skipped } from './sharded.js';
 
 export const TRANSLATION_FORMAT = 'diffmine-translation-3';
 export const PAGE = 'index.html';

@@ -5,7 +5,9 @@ import type { ImageList } from '../data/index.js';
 import { writeFolderAtomic } from './atomic.js';
 import { imageRows, listedImage, type ListedImage, type ListedRow } from './images.js';
 import { RUN, type Manifest, type ManifestDraft } from './manifest.js';
-import { beginFolder, openFolder, ShardedFolder, shardName, type BeginOptions } from './sharded.js';
+import { beginFolder, openFolder, type BeginOptions } from './begin.js';
+import { ShardedFolder } from './sharded.js';
+import { shardName } from './shards.js';
 import {
   MINED_LISTS,
   type ClusterRow,
@@ -18,7 +20,8 @@ import { list, members, text, whole } from './shape.js';
 import { readTable } from './tables.js';
 import { DiffmineError } from '../util/errors.js';
 
-export { jsonLines, shardName, type Skipped } from './sharded.js';
+export { jsonLines, type Skipped } from './sharded.js';
+export { shardName } from './shards.js';
 
 /** shard.json */
 export interface ShardRecord {

@@ -2,7 +2,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { bucketRoot, imageFile, nameOfText, readImage, rootOf } from '../data/index.js';
-import { isBucket } from '../util/bucket.js';
+import { isBucket } from '../util/place.js';
 import { DiffmineError } from '../util/errors.js';
 import type { Run } from './run.js';
 

@@ -1,14 +1,12 @@
 // The frame of pages that are plain HTML, opened from disk with no server and no network: style and script are in the page and allowed by their hashes.
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { html, raw, verbatim, type Markup } from './html.js';
+import { sharedPath } from './shared.js';
 
 /** The look of all pages, with what a page has of its own. */
 export async function readStyle(...own: string[]): Promise<string> {
-  return (
-    await Promise.all([join(import.meta.dirname, 'look.css'), ...own].map((file) => readFile(file, 'utf8')))
-  ).join('');
+  return (await Promise.all([sharedPath('look.css'), ...own].map((file) => readFile(file, 'utf8')))).join('');
 }
 
 const sha256 = (text: string): string => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;

@@ -9,7 +9,8 @@ import { imageListColumns } from '../../src/runs/images.js';
 import { writeList } from '../../src/runs/list.js';
 import { MANIFEST, RUN, type RunOptions } from '../../src/runs/manifest.js';
 import { mapName } from '../../src/runs/names.js';
-import { completeManifest, shardName } from '../../src/runs/sharded.js';
+import { completeManifest } from '../../src/runs/sharded-manifest.js';
+import { shardName } from '../../src/runs/shards.js';
 import { CLUSTER_SCHEMA, IMAGE_SCHEMA, MINED_PATCH_SCHEMA, type ListName } from '../../src/runs/schema.js';
 import { writeTable, type Row } from '../../src/runs/tables.js';
 

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { checkComparable, compare } from '../../src/tools/bench/compare.js';
 import { benchMarkdown } from '../../src/tools/bench/markdown.js';
 import { readBaseline, type BenchReport, type Cell, type Measured } from '../../src/tools/bench/report.js';
-import { benchText } from '../../src/cli/commands/bench.js';
+import { benchText } from '../../src/cli/bench-text.js';
 import { temporaryFolder } from '../helpers/folders.js';
 
 const folder = temporaryFolder();

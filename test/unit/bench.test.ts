@@ -2,7 +2,7 @@
 import { unetOf } from '../../src/models/denoiser.js';
 import path from 'node:path';
 
-import { benchText } from '../../src/cli/commands/bench.js';
+import { benchText } from '../../src/cli/bench-text.js';
 import { spread } from '../../src/tools/bench/figures.js';
 import { parameterCount } from '../../src/tools/bench/parameters.js';
 import type { BenchReport } from '../../src/tools/bench/report.js';

@@ -8,7 +8,7 @@ import { int64Numbers } from '../../src/engine/tensor.js';
 import { resolveRequest } from '../../src/stages/sample/request.js';
 import type { MapOptions, ScanOptions } from '../../src/stages/scan/options.js';
 import { resolveOptions } from '../../src/stages/scan/resolve.js';
-import { openBase } from '../../src/stages/train/base.js';
+import { openBase } from '../../src/stages/train/open-base.js';
 import { resolveTranslation } from '../../src/stages/translate/resolve.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 

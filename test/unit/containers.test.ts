@@ -7,7 +7,7 @@ import { ParquetFile } from '../../src/data/bytes/parquet.js';
 import type { ByteSource } from '../../src/data/bytes/byte-source.js';
 import { openSource } from '../../src/data/bytes/source.js';
 import { tarMembers } from '../../src/data/bytes/tar.js';
-import { contentOf } from '../../src/data/content.js';
+import { contentOf } from '../../src/data/checksums.js';
 import { openDataset, readImage, type Dataset } from '../../src/data/index.js';
 import { sha256 } from '../../src/util/sha256.js';
 import { writeImageParquet, writeTar } from '../helpers/containers.js';

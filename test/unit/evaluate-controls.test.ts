@@ -10,7 +10,7 @@ import { EVALUATION_FORMAT, readEvaluation, type EvaluationRecord } from '../../
 import { evenly } from '../../src/util/evenly.js';
 import { writeReport } from '../../src/stages/report/report.js';
 import { MANIFEST, RUN, type Manifest } from '../../src/runs/manifest.js';
-import { completeManifest, differencesOf } from '../../src/runs/sharded.js';
+import { completeManifest, differencesOf } from '../../src/runs/sharded-manifest.js';
 import { Run } from '../../src/runs/run.js';
 import { imageSchema } from '../../src/runs/schema.js';
 import { writeTable } from '../../src/runs/tables.js';

@@ -7,7 +7,7 @@ import type { EvaluateSummary } from '../../src/stages/evaluate/options.js';
 import { MANIFEST, RUN, type Manifest } from '../../src/runs/manifest.js';
 import { imageSchema } from '../../src/runs/schema.js';
 import { writeTable } from '../../src/runs/tables.js';
-import { completeManifest } from '../../src/runs/sharded.js';
+import { completeManifest } from '../../src/runs/sharded-manifest.js';
 import { temporaryFolder } from '../helpers/folders.js';
 import { drawImages, writeSyntheticRun, type SyntheticImage } from '../helpers/synthetic-run.js';
 

@@ -8,7 +8,7 @@ import { datasetNotes, measureImage, openDataset, readImage, type Dataset } from
 import { OUTPUT_MARKERS } from '../../src/data/ignored.js';
 import { imageFile, nameOfBytes, nameOfText, systemPath } from '../../src/data/names.js';
 import { isSplitName } from '../../src/data/splits.js';
-import { DEMO_FORMAT } from '../../src/tools/demo/demo.js';
+import { DEMO_FORMAT } from '../../src/tools/demo/folder.js';
 import { LOCALIZATION_FORMAT } from '../../src/stages/localize/record.js';
 import { MANIFEST, RUN_FORMAT } from '../../src/runs/manifest.js';
 import { SAMPLES, SAMPLES_FORMAT } from '../../src/stages/sample/request.js';

@@ -223,7 +223,8 @@ test('maps, figures and files of a model and its baseline', async () => {
   expect(readdirSync(at('run', 'localize')).sort()).toEqual([
     'baseline',
     'data.js',
-    'evaluation.css',
+    'figures.css',
+    'figures.js',
     'images',
     'index.html',
     'localize.json',
@@ -231,6 +232,7 @@ test('maps, figures and files of a model and its baseline', async () => {
     'overlays',
     'page.css',
     'page.js',
+    'settings.js',
     'tools.js',
   ]);
 

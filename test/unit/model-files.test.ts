@@ -4,7 +4,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, r
 import path from 'node:path';
 import { parseJson } from '../../src/util/json.js';
 import { inspect } from '../../src/tools/inspect/inspect.js';
-import { defaultSize } from '../../src/models/folder.js';
+import { defaultSize } from '../../src/models/model.js';
 import { openModel, variantForEach } from '../../src/models/open.js';
 import { copyPart, writeJson } from '../../src/models/write.js';
 import { readSafetensors, writeSafetensors } from '../../src/engine/index.js';

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { ImageList } from '../../src/data/index.js';
 import { raceMaps, raceMeaning, raceTooShort } from '../../src/runs/race-words.js';
 import { RACE_FORMAT, type RaceRecord } from '../../src/runs/rounds.js';
-import { controlsOf, cutLabel, normalBelow, type Candidate, type CutOptions } from '../../src/stages/scan/race.js';
+import { controlsOf, cutLabel, normalBelow, type Candidate, type CutOptions } from '../../src/stages/scan/race-rule.js';
 import { raceOptions, roundEnds } from '../../src/stages/scan/race-options.js';
 import { Random } from '../../src/util/random.js';
 

@@ -10,7 +10,7 @@ import {
   writeFolderAtomic,
 } from '../../src/runs/atomic.js';
 import { sha256 } from '../../src/util/sha256.js';
-import { canonicalJson, fingerprintOf, imageKey } from '../../src/runs/fingerprint.js';
+import { canonicalJson, fingerprintOf, randomKey } from '../../src/runs/fingerprint.js';
 import { ImageList } from '../../src/data/index.js';
 import { readManifest, runFingerprint, type ManifestDraft } from '../../src/runs/manifest.js';
 import { Run } from '../../src/runs/run.js';
@@ -86,7 +86,7 @@ describe('fingerprints', () => {
   });
   test('known sha256, and the image key is its first eight bytes', () => {
     expect(sha256('abc')).toBe('ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad');
-    expect(imageKey('abc')).toBe(0xeacf018fbf1678ban);
+    expect(randomKey('abc')).toBe(0xeacf018fbf1678ban);
   });
 });
 

@@ -23,12 +23,11 @@ import {
   invertImages,
   samplePlugAndPlay,
   samplingUnetCalls,
-  stepsOfFraction,
-  translationTimesteps,
   type InjectedDenoise,
   type PlugAndPlay,
   type Source,
 } from '../../src/stages/translate/plug-and-play.js';
+import { stepsOfFraction, translationTimesteps } from '../../src/stages/translate/timesteps.js';
 import { correlation, selfSimilarity } from '../../src/stages/translate/judge.js';
 import { evaluateTranslation } from '../../src/stages/translate/quality.js';
 import { targetsOf } from '../../src/stages/translate/resolve.js';

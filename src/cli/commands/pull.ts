@@ -3,7 +3,7 @@ import type { HubModelFiles } from '../../tools/pull/pull.js';
 import { PULL } from '../../tools/pull/options.js';
 import * as fields from '../../options/fields.js';
 import { option, optionsOf } from '../../options/option.js';
-import { isBucket } from '../../util/bucket.js';
+import { isBucket } from '../../util/place.js';
 import { byteSize } from '../../util/bytes.js';
 import { DiffmineError } from '../../util/errors.js';
 import { count } from '../../web/html.js';

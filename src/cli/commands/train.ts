@@ -4,6 +4,7 @@ import { sourceOf } from '../../data/options.js';
 import { learnedSentence, VERDICTS } from '../../models/learned.js';
 import type { Learned } from '../../models/training.js';
 import { count } from '../../web/html.js';
+import { quoted } from '../../util/shell.js';
 import { command } from '../command.js';
 import { DRY_RUN, trainPlanText } from '../dry-run.js';
 import { duration, table, type Output } from '../output.js';
@@ -147,9 +148,6 @@ export function nextCommand({ path, steps, learned, settings }: TrainSummary): s
         ];
   return ['npx diffmine', ...words.map(quoted)].join(' ');
 }
-
-/** As a shell reads it back. */
-const quoted = (word: string): string => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
 
 export const trainCommand = command({
   native: true,

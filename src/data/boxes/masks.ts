@@ -3,7 +3,7 @@
 import path from 'node:path';
 import sharp from 'sharp';
 import { DiffmineError } from '../../util/errors.js';
-import { imageInput } from '../open.js';
+import { imageInput } from '../open-image.js';
 import type { Size } from '../read-image.js';
 import type { MaskPixels } from './frame.js';
 import type { Drawn } from './outline.js';

@@ -3,7 +3,7 @@
 import { BOX_FRAMES } from '../../options/names.js';
 import sharp from 'sharp';
 import { DiffmineError } from '../../util/errors.js';
-import { imageInput } from '../open.js';
+import { imageInput } from '../open-image.js';
 import { prefetch } from '../prefetch.js';
 import type { Size } from '../read-image.js';
 import { fits, otherFrame, readFrame, swapped, swapsSides, type Reading } from './frame.js';

@@ -1,5 +1,6 @@
 // Files that lie elsewhere: objects of a bucket (s3://BUCKET/KEY) and web addresses (http://, https://). Their names are used like those of files.
-import { Bucket, isBucket } from '../../util/bucket.js';
+import { Bucket } from '../../util/s3/bucket.js';
+import { isBucket } from '../../util/place.js';
 import { DiffmineError } from '../../util/errors.js';
 import { Kept } from '../../util/kept.js';
 import { systemPath } from '../names.js';

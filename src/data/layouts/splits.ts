@@ -2,7 +2,7 @@
 // Places in the form for training libraries (train/airfield/1.jpg), street views sorted by country (train/France/1.jpg).
 import path from 'node:path';
 import { imageFile, nameOfText } from '../names.js';
-import { readFolder } from '../folder.js';
+import { readFolder } from '../label-folders.js';
 import { Listing } from '../listing.js';
 import { look } from './files.js';
 

@@ -7,7 +7,7 @@ import { parse } from 'yaml';
 import type { SafetensorsHeader } from '../../engine/types.js';
 import { DiffmineError } from '../../util/errors.js';
 import { checkFit, type LoadedPart } from '../fit.js';
-import { sampleSizeOf, strip, summarize, type ModelFolder } from '../folder.js';
+import { sampleSizeOf, strip, summarize, type ModelFolder } from '../model.js';
 import type { HubHooks } from '../hub/hub.js';
 import { locate } from '../locate.js';
 import type { OpenOptions } from '../options.js';

@@ -1,7 +1,7 @@
 // Locks as objects in a bucket (locks.ts), made by a conditional put.
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
-import type { Bucket } from '../../util/bucket.js';
+import type { Bucket } from '../../util/s3/bucket.js';
 import { Locks, type FoundLock } from '../locks.js';
 
 const FOLDER = 'locks/';

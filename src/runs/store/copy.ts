@@ -2,11 +2,15 @@
 import { mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
-import { Bucket, isBucket, together } from '../../util/bucket.js';
+import { Bucket } from '../../util/s3/bucket.js';
+import { isBucket } from '../../util/place.js';
+import { together } from '../../util/together.js';
 import { DiffmineError } from '../../util/errors.js';
 import type { Hooks } from '../../util/hooks.js';
 import { BucketLocks } from './bucket-locks.js';
-import { BucketStore, fetchCommitted, filesIn, parseCommit } from './bucket.js';
+import { BucketStore } from './bucket-store.js';
+import { fetchCommitted, parseCommit } from './commit.js';
+import { filesIn } from './files.js';
 
 const MANIFEST = 'manifest.json';
 const RECORD = /^(?:rounds\/\d+\/)?shards\/\d{5,}\.json$/;

@@ -1,8 +1,8 @@
 // Opens the store of a place.
 import { resolve } from 'node:path';
-import { isBucket } from '../../util/bucket.js';
-import { BucketStore } from './bucket.js';
-import { DirectoryStore } from './directory.js';
+import { isBucket } from '../../util/place.js';
+import { BucketStore } from './bucket-store.js';
+import { DirectoryStore } from './directory-store.js';
 import type { RunStore } from './store.js';
 
 /**

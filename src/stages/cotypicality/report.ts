@@ -25,6 +25,7 @@ import {
   TILES_A_SHEET,
 } from '../../web/sprites.js';
 import { scriptOf } from '../../web/script.js';
+import { readShared } from '../../web/shared.js';
 import type { Sequence } from '../../runs/parallel.js';
 import type { GroupRecord } from './group.js';
 import type { CotypicalityEvent } from './options.js';
@@ -34,8 +35,7 @@ import { imageOf } from './resolve.js';
 import type { Hooks } from '../../util/hooks.js';
 
 const PAGE = join(import.meta.dirname, 'page');
-const SHARED = join(import.meta.dirname, '..', '..', 'web', 'look.css');
-const TOOLS = join(import.meta.dirname, '..', 'report', 'page', 'tools.js');
+const SHARED = ['look.css', 'tools.js', 'settings.js'] as const;
 const PAGE_FILES = ['index.html', 'page.css', 'page.js', 'pairs.js', 'sequence.js'] as const;
 const SKIPPED_SHOWN = 500;
 
@@ -152,8 +152,7 @@ async function fill(
     missing: { count: drawer.missing.length, shown: drawer.missing.slice(0, SKIPPED_SHOWN) },
     sheet: { columns: SHEET_COLUMNS, rows: SHEET_ROWS, tile: TILE },
   };
-  await folder.write('page', 'look.css', await readFile(SHARED));
-  await folder.write('page', 'tools.js', await readFile(TOOLS));
+  for (const name of SHARED) await folder.write('page', name, await readShared(name));
   for (const name of PAGE_FILES) await folder.write('page', name, await readFile(join(PAGE, name)));
   await folder.write('page', 'data/run.js', scriptOf('diffmine.run', data));
   return { path: '', places: places.length, missing: drawer.missing, bytes: folder.bytes };

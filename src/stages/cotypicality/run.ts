@@ -11,15 +11,10 @@ import type { Dtype, SamplerName } from '../../engine/types.js';
 import { writeFolderAtomic } from '../../runs/atomic.js';
 import { MODEL_SHAPE, SIZE_SHAPES, WHERE_SHAPES, type ManifestModel } from '../../runs/manifest.js';
 import type { ListRecord, Rows } from '../../runs/list.js';
-import {
-  beginFolder,
-  readManifestOf,
-  ShardedFolder,
-  shardName,
-  type BeginOptions,
-  type Draft,
-  type Kind,
-} from '../../runs/sharded.js';
+import { beginFolder, type BeginOptions } from '../../runs/begin.js';
+import { readManifestOf, type Draft, type Kind } from '../../runs/sharded-manifest.js';
+import { ShardedFolder } from '../../runs/sharded.js';
+import { shardName } from '../../runs/shards.js';
 import { flag, list, members, nullable, text, whole } from '../../runs/shape.js';
 import type { Row } from '../../runs/tables.js';
 

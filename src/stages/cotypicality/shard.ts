@@ -12,8 +12,9 @@ import {
 } from '../../data/index.js';
 import { DiffmineError } from '../../util/errors.js';
 import { fromFloat32, float32, toFloat16, writeSafetensors, type Conditions, type Engine } from '../../engine/index.js';
+import { concatenate } from '../../engine/join.js';
 import type { Tensor, TypicalityOutput } from '../../engine/types.js';
-import { imageKey } from '../../runs/fingerprint.js';
+import { randomKey } from '../../runs/fingerprint.js';
 import { mapName } from '../../runs/names.js';
 import { jsonLines, type Skipped } from '../../runs/run.js';
 import { writeTable, type Row, type Schema } from '../../runs/tables.js';
@@ -122,7 +123,10 @@ export async function scoreSequences(
     writeSafetensors(
       join(folder, 'features.safetensors'),
       Object.fromEntries(
-        labels.map((label, c) => [`features.${label}`, stacked(scored.map(({ features }) => features[c] as Tensor))]),
+        labels.map((label, c) => {
+          const own = scored.map(({ features }) => features[c] as Tensor);
+          return [`features.${label}`, own.length > 0 ? concatenate(own) : fromFloat32([0, 0], [])];
+        }),
       ),
     );
     if (run.manifest.options.maps)
@@ -134,20 +138,6 @@ export async function scoreSequences(
     );
   });
   return { done: scored.length, skipped: skipped.length };
-}
-
-/** F32 [n_i, F] one below the other. */
-function stacked(parts: readonly Tensor[]): Tensor {
-  const rows = parts.reduce((sum, { shape }) => sum + (shape[0] ?? 0), 0);
-  const width = parts[0]?.shape[1] ?? 0;
-  const values = new Float32Array(rows * width);
-  let at = 0;
-  for (const part of parts) {
-    const flat = float32(part);
-    values.set(flat, at);
-    at += flat.length;
-  }
-  return fromFloat32([rows, width], values);
 }
 
 /**
@@ -210,7 +200,7 @@ async function scoreSequence(context: SequenceContext, sequence: Sequence, image
         conditions: labels.map((_, label) => [label, labels.length]),
         subjects: labels.map(() => [0]),
         weights: labels.map(() => [[0, 1]]),
-        keys: labels.map(() => imageKey(sequence.key)), // the random places of all its images are the same
+        keys: labels.map(() => randomKey(sequence.key)), // the random places of all its images are the same
       },
       { samples, seed, tBegin, tEnd, sampler, patch, perImage: count, batch, keepMaps: maps, keepScores: true },
       {

@@ -3,7 +3,8 @@
 import { prefetch } from '../../data/index.js';
 import { readScored } from '../../runs/scored.js';
 import type { Run } from '../../runs/run.js';
-import { curveOf, maskIn, typical, type Evidence, type Image } from './evidence.js';
+import { curveOf, type Evidence } from './evidence.js';
+import { maskIn, typical, type Image } from './images.js';
 import { boxMean } from '../../metrics/maps.js';
 import type { EvaluateEvent } from './options.js';
 import type { ScoredPixels } from '../../metrics/precision.js';

@@ -1,52 +1,22 @@
 // Collects what the figures are computed from: boxes of the images, scores of their pixels, and hits of the ranked patches.
 import { setImmediate } from 'node:timers/promises';
-import { imageFile, scoredSize } from '../../data/index.js';
-import {
-  boxMask,
-  centerIn,
-  iou,
-  isOfImage,
-  labelOf,
-  placeMarks,
-  tableOf,
-  type Box,
-  type BoxFile,
-  type BoxFrame,
-  type Marked,
-  type MarkCounts,
-  type TruthBox,
-} from '../../data/boxes/index.js';
-import { checkLabels } from '../../data/boxes/labels.js';
-import { sharesLabel } from '../../data/labels.js';
+import { centerIn, iou, type Box, type TruthBox } from '../../data/boxes/index.js';
 import { DiffmineError } from '../../util/errors.js';
 import { readMine } from '../../runs/mining.js';
 import { strength } from '../../web/heatmap.js';
 import { raceMaps } from '../../runs/race-words.js';
 import { readMaps } from '../../runs/maps.js';
 import { imageKey, type Run } from '../../runs/run.js';
-import type { ImageRow, MinedPatchRow } from '../../runs/schema.js';
+import type { MinedPatchRow } from '../../runs/schema.js';
 import { readTable } from '../../runs/tables.js';
 import { boxMean, upsample, type PixelMap } from '../../metrics/maps.js';
+import { maskIn, readImages, typical, typicalOfOthers, type BoxesUsed, type Image, type Truth } from './images.js';
 import type { EvaluateEvent, KindEvaluation, RegionTypicality } from './options.js';
 import { points } from '../../metrics/pointing.js';
 import { PrecisionCurve, type ScoredPixels } from '../../metrics/precision.js';
 import type { Hooks } from '../../util/hooks.js';
 
 const MIN_IOU = 0.1;
-
-/** A scored image with what is in it. */
-export interface Image {
-  /** in all images of the run */
-  index: number;
-  image: string;
-  label: string;
-  shard: number;
-  width: number;
-  height: number;
-  /** scored pixels a source pixel, across and down */
-  scale: [number, number];
-  boxes: TruthBox[];
-}
 
 /** A ranked patch: its image, and how it meets boxes of the ranking's label. */
 export interface Ranked {
@@ -76,21 +46,6 @@ export interface MapEvidence extends Evidence {
   kinds: Map<string, { boxes: TruthBox[]; sum: number; pixels: number }>;
   /** of the smoothed maps (web/heatmap.ts) */
   strengths: number[];
-}
-
-/** A file of boxes. */
-export interface Truth extends BoxFile {
-  path: string;
-  /** what they are drawn on; default 'auto' */
-  frame?: BoxFrame | undefined;
-}
-
-/** What became of a file's boxes. */
-export interface BoxesUsed extends MarkCounts {
-  /** of images of the run */
-  used: number;
-  /** sentences worth telling */
-  notes: string[];
 }
 
 /**
@@ -152,109 +107,6 @@ export async function gather(
   }
   return { images, boxes: used, evidence, notes };
 }
-
-async function readImages(
-  run: Run,
-  truth: Truth,
-  root: string,
-  { signal }: Hooks<EvaluateEvent>,
-): Promise<{ images: Image[]; used: BoxesUsed }> {
-  const { size, sizeRule } = run.manifest.options;
-  const found = new Map<
-    string,
-    Image & { source: { width: number; height: number }; resized: { width: number; height: number } }
-  >();
-  for (let shard = 0; shard < run.manifest.shards; shard++) {
-    const rows = await readTable<ImageRow>(run.shardFile(shard, 'images.parquet'), [
-      'image',
-      'label',
-      'source_width',
-      'source_height',
-      'width',
-      'height',
-    ]);
-    for (const { image, label, source_width: across, source_height: down, width, height } of rows) {
-      const key = imageKey({ path: image, label });
-      if (found.has(key)) continue; // scored under several labels
-      const source = { width: across, height: down };
-      const { resized } = scoredSize(source, { size, rule: sizeRule, multiple: 1, patch: 1 });
-      found.set(key, {
-        index: found.size,
-        image,
-        label,
-        shard,
-        width,
-        height,
-        scale: [resized.width / across, resized.height / down],
-        boxes: [],
-        source,
-        resized,
-      });
-    }
-  }
-  const byImage = new Map([...found.values()].map((image) => [image.image, image]));
-  const assigned = tableOf(truth, (box): Marked & { truth: TruthBox } => ({
-    box,
-    truth: box,
-    ...(box.frame ? { frame: box.frame } : {}),
-  })).assign(byImage.keys(), truth.path);
-  const used = [...assigned.values()].reduce((sum, marks) => sum + marks.length, 0);
-  if (used === 0) {
-    const [first] = byImage.keys();
-    throw new DiffmineError(
-      'DATASET_INVALID',
-      `No box of ${truth.path} belongs to an image of the run.`,
-      `The boxes name ${JSON.stringify(truth.boxes[0]?.image ?? '')}; the images of the run have names such as ${JSON.stringify(first ?? '')}.`,
-    );
-  }
-  const marked = [...assigned].map(([image, marks]) => {
-    const { width, height, source, resized } = byImage.get(image) as NonNullable<ReturnType<typeof byImage.get>>;
-    return {
-      image,
-      file: imageFile(root, image),
-      scored: { width, height, sourceWidth: source.width, sourceHeight: source.height, resized },
-      marks,
-    };
-  });
-  const {
-    images: placed,
-    counts,
-    notes,
-  } = await placeMarks(truth.path, marked, { frame: truth.frame ?? 'auto', signal });
-  const images = [...found.values()].map(({ source: _source, resized: _resized, ...image }) => ({
-    ...image,
-    boxes: (placed.get(image.image) ?? []).flatMap(({ box, truth: row }) =>
-      isOfImage(row, image.label) ? [{ ...row, ...box }] : [],
-    ),
-  }));
-  const shown = new Set(images.flatMap((image) => image.boxes.map((box) => typicalOf(box, image))));
-  // with none left, the column `label` is that of no image
-  checkLabels(
-    truth.path,
-    shown.size > 0 ? [...shown] : [...new Set(truth.boxes.flatMap(({ label }) => label ?? []))],
-    run.manifest.conditions,
-  );
-  return { images, used: { used, ...counts, notes } };
-}
-
-export const typicalOf = (box: TruthBox, image: Image): string => labelOf(box, image.label);
-/** The image's boxes of what is typical of `label`. */
-export const typical = (image: Image, label: string): TruthBox[] =>
-  image.boxes.filter((box) => sharesLabel(typicalOf(box, image), label));
-/** Those of what is typical of other labels. */
-export const typicalOfOthers = (image: Image, label: string): TruthBox[] =>
-  image.boxes.filter((box) => !sharesLabel(typicalOf(box, image), label));
-/** Boxes in the scored image's pixels. */
-export const scored = ({ scale }: Image, boxes: readonly Box[]): Box[] =>
-  boxes.map((box) => ({
-    x: box.x * scale[0],
-    y: box.y * scale[1],
-    width: box.width * scale[0],
-    height: box.height * scale[1],
-  }));
-/** The scored pixels that lie in boxes. */
-export const maskIn = (image: Image, boxes: readonly Box[]): Uint8Array =>
-  boxMask(scored(image, boxes), image.width, image.height);
 
 function meet(patch: Box, image: Image | undefined, label: string): Ranked {
   const boxes = (image ? typical(image, label) : []).filter((box) => centerIn(patch, box) || iou(patch, box) > MIN_IOU);

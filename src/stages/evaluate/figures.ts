@@ -1,6 +1,7 @@
 // Computes figures and their bootstrap intervals from the collected evidence.
 import { bootstrapped, type BootstrapOptions, type Figure } from '../../metrics/bootstrap.js';
-import type { Evidence, Image, Ranked } from './evidence.js';
+import type { Evidence, Ranked } from './evidence.js';
+import type { Image } from './images.js';
 import { AT, type Control, type EvaluateEvent, type Metrics } from './options.js';
 import type { Hooks } from '../../util/hooks.js';
 

@@ -12,13 +12,13 @@ import {
 } from '../../runs/contrast.js';
 import { legend } from '../../web/heatmap.js';
 import { scriptOf } from '../../web/script.js';
+import { readShared } from '../../web/shared.js';
 import type { Run } from '../../runs/run.js';
 import { VERSION } from '../../runs/version.js';
 import type { Localization, ImageLocalization } from './options.js';
 
 const PAGE = join(import.meta.dirname, 'page');
-const LOOK = join(import.meta.dirname, '..', '..', 'web', 'look.css');
-const REPORT_PAGE = join(import.meta.dirname, '..', 'report', 'page');
+const SHARED = ['look.css', 'tools.js', 'figures.js', 'figures.css', 'settings.js'] as const;
 const PAGE_FILES = ['index.html', 'page.css', 'page.js'] as const;
 const LEGEND_STOPS = 41;
 
@@ -68,9 +68,7 @@ export async function writePage(
       created: manifest.created,
     },
   };
-  await writeFile(join(folder, 'look.css'), await readFile(LOOK));
-  for (const name of ['tools.js', 'evaluation.css'])
-    await writeFile(join(folder, name), await readFile(join(REPORT_PAGE, name)));
+  for (const name of SHARED) await writeFile(join(folder, name), await readShared(name));
   for (const name of PAGE_FILES) await writeFile(join(folder, name), await readFile(join(PAGE, name)));
   await writeFile(join(folder, 'data.js'), scriptOf('diffmine.localized', data));
 }

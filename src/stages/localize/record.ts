@@ -8,7 +8,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Run } from '../../runs/run.js';
 import { BASELINE } from '../../runs/store/copy.js';
-import { placeIn } from '../../util/bucket.js';
+import { placeIn } from '../../util/place.js';
 import type { Localization } from './options.js';
 
 export const LOCALIZATION_FORMAT = 'diffmine-localization-2';

@@ -2,8 +2,6 @@
 // those of the null condition, under which all labels are seen alike.
 import { measureImage, scoredSize, type DatasetImage, type ImageList, type SizeOptions } from '../../data/index.js';
 import { orderedLabels, type OrderedLabel } from '../../data/label-order.js';
-import { float32 } from '../../engine/index.js';
-import type { Tensor } from '../../engine/types.js';
 import { courseOf, fractionOf, type Course } from '../../metrics/course.js';
 import { cluster, type Clustering } from '../../pipeline/cluster.js';
 import type { ElementRow, PatchRow, TrendPatchRow, TrendRow } from '../../runs/schema.js';
@@ -12,12 +10,12 @@ import type { MineSettings } from '../../runs/mining.js';
 import { count } from '../../web/html.js';
 import type { Hooks } from '../../util/hooks.js';
 import { DiffmineError } from '../../util/errors.js';
-import { groupBy } from '../../util/group.js';
 import { evenly } from '../../util/evenly.js';
 import { Random } from '../../util/random.js';
-import { Descriptors, Quarters, toUnit } from './descriptors.js';
+import { describe, describeWindows, learnDescriptors } from './describe.js';
+import { toUnit } from './descriptors.js';
 import { windowsOf } from './evidence.js';
-import { keyOf, pooled, type FeatureContext } from './features.js';
+import { keyOf, type FeatureContext } from './features.js';
 import type { MineEvent } from './options.js';
 import type { GroupOf } from './groups.js';
 
@@ -29,9 +27,6 @@ const WEAKEST = 0.25;
 const SHOWN = 6;
 /** Patches of an element, on average, and how many elements there are at most, where their number is to be chosen. */
 const AUTO = { patches: 10, most: 256 };
-/** Bytes of windows that are kept; those of further images are for another forward pass. */
-const MOST_WINDOWS = 256 * 2 ** 20;
-
 export type TrendSettings = Pick<MineSettings, 'elements' | 'restarts' | 'trendImages'> & { seed: number };
 
 export interface TrendContext extends FeatureContext {
@@ -102,7 +97,7 @@ export async function trends(
     ...given,
     onImage: () => hooks.onProgress?.({ type: 'trends', done: Math.min(++done, total), total }),
   };
-  const descriptors = await descriptorsOf(evenly(images, BACKGROUND), { ...given, skipUnreadable: true });
+  const descriptors = await learnDescriptors(evenly(images, BACKGROUND), { ...given, skipUnreadable: true });
   const { width } = descriptors;
   const described = await describe(patches, images, descriptors, context);
   const clustering = await cluster(
@@ -227,113 +222,6 @@ function thresholdsOf(values: Float32Array, { assignment, centers, clusters }: C
   const own = clusters.map((): number[] => []);
   assignment.forEach((element, row) => own[element]?.push(dot(values, row * width, centers, element * width, width)));
   return own.map((matches) => matches.sort((a, b) => a - b)[Math.floor(WEAKEST * matches.length)] ?? Infinity);
-}
-
-type Looked = { image: string; file: string; item: DatasetImage };
-const lookedAt = (items: readonly DatasetImage[]): Looked[] =>
-  items.map((item) => ({ image: item.path, file: item.file, item }));
-
-async function descriptorsOf(
-  images: readonly DatasetImage[],
-  context: FeatureContext & { skipUnreadable: boolean },
-): Promise<Descriptors> {
-  const windows: { quarters: Quarters; features: Tensor }[] = [];
-  const plans = new Map<DatasetImage, Quarters>();
-  await pooled(
-    lookedAt(images),
-    ({ item }, size) => {
-      const quarters = new Quarters(windowsOf(size, context.sizes.patch));
-      plans.set(item, quarters);
-      return quarters.boxes;
-    },
-    ({ item }, features) => windows.push({ quarters: plans.get(item) as Quarters, features }),
-    { ...context, onImage: () => undefined },
-  );
-  return Descriptors.learn(windows);
-}
-
-interface Described {
-  /** F32 [patches, width] */
-  patches: Float32Array;
-  /** of sampled images, as many as memory should hold */
-  windows: Map<DatasetImage, Float32Array>;
-  left: DatasetImage[];
-}
-
-/** Descriptors of ranked patches, and in the same forward passes those of the windows of sampled images. */
-async function describe(
-  patches: readonly PatchRow[],
-  sampled: readonly DatasetImage[],
-  descriptors: Descriptors,
-  context: TrendContext,
-): Promise<Described> {
-  const { width } = descriptors;
-  const out: Described = { patches: new Float32Array(patches.length * width), windows: new Map(), left: [] };
-  const wanted = new Set(sampled.map(imageKey));
-  const rows = groupBy([...patches.entries()], ([, patch]) => keyOf(patch));
-  const ranked = new Map(rows.map((members) => [keyOf((members[0] as [number, PatchRow])[1]), members]));
-  const items = [...ranked].flatMap(([key, members]) => {
-    const { image, label } = (members[0] as [number, PatchRow])[1];
-    const item = context.files.find(image, label);
-    return item ? [{ image, file: item.file, item, key, members }] : [];
-  });
-  let kept = 0;
-  const plans = new Map<string, { own: Quarters; all: Quarters | undefined }>();
-  await pooled(
-    items,
-    ({ key, members }, size) => {
-      const own = new Quarters(
-        members.map(([, { row, column, patch }]) => ({
-          rowBegin: row,
-          columnBegin: column,
-          rowEnd: row + patch,
-          columnEnd: column + patch,
-        })),
-      );
-      const keep = wanted.has(key) && kept < MOST_WINDOWS;
-      const all = keep ? new Quarters(windowsOf(size, context.sizes.patch)) : undefined;
-      plans.set(key, { own, all });
-      return [...own.boxes, ...(all?.boxes ?? [])];
-    },
-    ({ item, key, members }, tensor) => {
-      const { own, all } = plans.get(key) as { own: Quarters; all: Quarters | undefined };
-      plans.delete(key);
-      const values = float32(tensor);
-      const described = descriptors.describe(own, values);
-      members.forEach(([row], i) => out.patches.set(described.subarray(i * width, (i + 1) * width), row * width));
-      if (!all) return;
-      const windows = descriptors.describe(all, values.subarray(own.boxes.length * (tensor.shape[1] ?? 0)));
-      kept += 4 * windows.length;
-      out.windows.set(item, windows);
-    },
-    context,
-  );
-  const ready = new Set([...out.windows.keys()].map(imageKey));
-  out.left = sampled.filter((image) => !ready.has(imageKey(image)));
-  return out;
-}
-
-/** Descriptors of the windows of further images. Those that cannot be read are left out: they were not scanned either. */
-async function describeWindows(
-  images: readonly DatasetImage[],
-  descriptors: Descriptors,
-  context: TrendContext,
-  take: (image: DatasetImage, windows: Float32Array) => void,
-): Promise<void> {
-  const plans = new Map<DatasetImage, Quarters>();
-  await pooled(
-    lookedAt(images),
-    ({ item }, size) => {
-      const quarters = new Quarters(windowsOf(size, context.sizes.patch));
-      plans.set(item, quarters);
-      return quarters.boxes;
-    },
-    ({ item }, tensor) => {
-      take(item, descriptors.describe(plans.get(item) as Quarters, float32(tensor)));
-      plans.delete(item);
-    },
-    { ...context, skipUnreadable: true },
-  );
 }
 
 /** The box of window number `window`, in source pixels and in those of the scored image. */

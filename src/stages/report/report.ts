@@ -1,6 +1,6 @@
 // `report`: a mined run as a page to look at, opened from disk with no server and no network.
 //
-//   report/index.html, *.css, *.js         the page (src/stages/report/page, and the look that all pages share, src/web)
+//   report/index.html, *.css, *.js         the page (src/stages/report/page, and what pages share, src/web/page)
 //   report/data/run.js, label-N.js         its data as classic scripts; a label's is loaded when its tab is opened
 //   report/sprites/N-S.webp                patches, up to 120 to a sheet
 //   report/data/evaluation.js, maps/evaluation.webp   the run's evaluation, where it has one
@@ -51,6 +51,7 @@ import { drawStrips } from './strips.js';
 import { trendsScript } from './trends.js';
 import { SHEET_COLUMNS, SHEET_ROWS, TILE } from '../../web/sprites.js';
 import { scriptOf } from '../../web/script.js';
+import { readShared } from '../../web/shared.js';
 import type { Hooks, Progress } from '../../util/hooks.js';
 
 export { updateReport } from './evaluation.js';
@@ -74,17 +75,19 @@ export interface ReportSummary {
 
 const require = createRequire(import.meta.url);
 const PAGE = join(import.meta.dirname, 'page');
-const LOOK = join(import.meta.dirname, '..', '..', 'web', 'look.css');
+const SHARED = ['look.css', 'tools.js', 'figures.js', 'figures.css', 'settings.js'] as const;
 const PAGE_FILES = [
   'index.html',
   'page.css',
-  'evaluation.css',
   'explore.css',
-  'tools.js',
   'tiles.js',
   'basket.js',
   'patch.js',
   'overview.js',
+  'map-data.js',
+  'map-canvas.js',
+  'map-side.js',
+  'lasso.js',
   'map.js',
   'trends.js',
   'image.js',
@@ -92,6 +95,9 @@ const PAGE_FILES = [
   'pilot.js',
   'confounds.js',
   'evaluation.js',
+  'addresses.js',
+  'tabs.js',
+  'rows.js',
   'page.js',
 ] as const;
 const SKIPPED_SHOWN = 500;
@@ -218,7 +224,7 @@ async function fill(
   const missing = [...context.missing]
     .map(([image, reason]) => ({ image, reason }))
     .sort((a, b) => (a.image < b.image ? -1 : 1));
-  await folder.write('page', 'look.css', await readFile(LOOK));
+  for (const name of SHARED) await folder.write('page', name, await readShared(name));
   for (const { kind, name, data } of await evaluationFiles(run)) await folder.write(kind, name, data);
   for (const name of PAGE_FILES) await folder.write('page', name, await readFile(join(PAGE, name)));
   await folder.write(

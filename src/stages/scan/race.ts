@@ -1,198 +1,270 @@
-// Which images of a race continue: a rule over scores alone, so that it can be tested, and calibrated (scripts/race-study.mjs), without images.
-//
-// After n of N samples a patch scores s with standard error e. What it will score after all N differs from s by what is left to learn,
-//
-//     v = e^2 (1 - n / N)        that is sigma^2 (1/n - 1/N)
-//
-// so its final score is forecast as normal(s, w v). w widens the forecast for what it leaves out: errors of a few samples are themselves uncertain, and
-// the largest of many scores is too large. T is where the forecasts of all patches put K of them above. An image's patches are above T with
-// probabilities that add up to what would be missed without it; images leave, the least likely first, while the sum stays within the risk.
-import type { ImageList } from '../../data/index.js';
-import { Random } from '../../util/random.js';
+// A scan that races: every image gets a few samples, then those that may still reach the top K of their label get more, until the survivors have all N.
+// What an image scores after n samples is what a scan with these n samples says; a survivor's score is that of a scan without racing.
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { readSafetensors, writeSafetensors } from '../../engine/index.js';
+import { concatenate, stack } from '../../engine/join.js';
+import type { Tensor, TypicalityOutput } from '../../engine/types.js';
+import type { Round, Rounds, ShardContext, ShardCounts } from '../../pipeline/stage.js';
+import type { RaceOptions } from '../../runs/manifest.js';
+import { DIFFERENCES, ROUND_MAPS, RoundsFolder, type RoundFolder, type RoundResult } from '../../runs/rounds.js';
+import { DiffmineError } from '../../util/errors.js';
+import { count } from '../../web/html.js';
+import { unetCallsOf } from './contrasts.js';
+import { cutOf, recordOf, type Known } from './cuts.js';
+import { controlsOf } from './race-rule.js';
+import { imagesAt, scoreImages, type Scoring } from './shard.js';
+import { collect, writeShard, type Outcome, type Scored } from './tables.js';
 
-/** An image under a label, after n samples. */
-export interface Candidate {
-  /** of its best patches, best first */
-  scores: readonly number[];
-  /** their standard errors */
-  errors: readonly number[];
-  /** continues whatever it scores */
-  control?: boolean;
-}
+type Found = Extract<RoundResult, { outputs: unknown }>;
 
-export interface CutOptions {
-  /** patches that are to be found: K */
-  top: number;
-  /** 'risk': images leave that are unlikely to reach the top K; 'half': the worse half leaves */
-  rule: 'risk' | 'half';
-  /** fraction of the top K that all rounds together may miss */
-  risk: number;
-  /** from 0 */
-  round: number;
-  /** samples after each round; the last one is N */
-  ends: readonly number[];
-}
+export class Race implements Rounds {
+  private readonly folder: RoundsFolder;
+  private readonly opened = new Map<number, Promise<RoundFolder>>();
+  private chosen: ReadonlySet<number> | undefined;
 
-export interface CutResult {
-  /** by candidate */
-  keep: boolean[];
-  /** patches of the final top K that are expected in images that leave */
-  missed: number;
-}
+  constructor(
+    private readonly known: Known,
+    private readonly options: RaceOptions,
+  ) {
+    this.folder = new RoundsFolder(known.run);
+  }
 
-/** w: the variance of forecasts over what standard errors say, from races with known results (docs/results/estimator.md). */
-const WIDENING = 1.5;
-/** Standard errors of few samples are noisy: each counts as many as it has, the mean over similar images as this many. */
-const SMOOTHING = 8;
-/** Images on either side, in order of scores, that such a mean is taken over; or 2 % of all, if that is more. */
-const NEIGHBORS = 8;
+  get count(): number {
+    return this.options.ends.length;
+  }
 
-/** Probability that a standard normal number is below x; error below 1.2e-7 (W. J. Cody's rational form by Numerical Recipes' erfc). */
-export function normalBelow(x: number): number {
-  if (Math.abs(x) > 8) return x > 0 ? 1 : 0;
-  const z = Math.abs(x) / Math.SQRT2;
-  const t = 1 / (1 + z / 2);
-  const tail =
-    t *
-    Math.exp(
-      -z * z -
-        1.26551223 +
-        t *
-          (1.00002368 +
-            t *
-              (0.37409196 +
-                t *
-                  (0.09678418 +
-                    t *
-                      (-0.18628806 +
-                        t *
-                          (0.27886807 + t * (-1.13520398 + t * (1.48851587 + t * (-0.82215223 + t * 0.17087277)))))))),
+  /** Samples [begin, end) that a round adds. */
+  private samplesOf(round: number): [begin: number, end: number] {
+    return [this.options.ends[round - 1] ?? 0, this.options.ends[round] as number];
+  }
+
+  private perSample(place: number): number {
+    return unetCallsOf(this.known.contrasts, [{ label: this.known.images.label(place) }]);
+  }
+
+  /** Images that get all samples whatever they score. */
+  private get controls(): ReadonlySet<number> {
+    const { run, images } = this.known;
+    this.chosen ??= controlsOf(images, this.options.controls, run.manifest.options.seed);
+    return this.chosen;
+  }
+
+  async begun(): Promise<boolean> {
+    return this.folder.hasBegun();
+  }
+
+  async current(): Promise<number> {
+    if (await this.folder.isOver()) return this.count;
+    for (let round = 0; round < this.count; round += 1) if (!(await this.folder.cut(round))) return round;
+    return this.count;
+  }
+
+  /** The images of a round. */
+  private async round(round: number): Promise<RoundFolder> {
+    let opening = this.opened.get(round);
+    if (!opening) {
+      opening = this.places(round).then(async (places) => this.folder.open(round, places));
+      this.opened.set(round, opening);
+      opening.catch(() => this.opened.delete(round));
+    }
+    return opening;
+  }
+
+  private async places(round: number): Promise<readonly number[]> {
+    if (round === 0) return Array.from({ length: this.known.run.manifest.index.rows }, (_, place) => place);
+    const cut = await this.folder.cut(round - 1);
+    if (cut) return cut.places;
+    if (await this.folder.isOver()) return [];
+    throw new DiffmineError('INTERNAL', `Round ${round + 1} of ${this.known.run.place} has not begun.`);
+  }
+
+  async open(index: number): Promise<Round> {
+    const folder = await this.round(index);
+    const [begin, end] = this.samplesOf(index);
+    const calls = (places: readonly number[]): number => places.reduce((sum, place) => sum + this.perSample(place), 0);
+    return {
+      name: `round ${index + 1} of ${this.count}`,
+      folder,
+      unetCalls: (shard) => (end - begin) * calls(folder.shardPlaces(shard)),
+      unetCallsAfter: ((this.options.ends.at(-1) ?? end) - end) * calls(folder.places),
+      countsOf: async (shard) => {
+        if (await this.folder.isOver()) return { done: folder.shardLength(shard), skipped: 0 };
+        const { images: done, skipped } = await folder.readRecord(shard);
+        return { done, skipped };
+      },
+    };
+  }
+
+  /** Scores a shard of a round. */
+  async score(scoring: Scoring, index: number, shard: number, context: ShardContext): Promise<ShardCounts> {
+    const round = await this.round(index);
+    const places = round.shardPlaces(shard);
+    const last = index === this.count - 1;
+    const before = index === 0 ? undefined : await this.readBefore(index - 1, places);
+    const outcome = await scoreImages(
+      { ...scoring, ...context },
+      {
+        places,
+        samples: this.samplesOf(index),
+        keepDifferences: !last,
+        ...(before ? { earlier: (indexes) => stack(indexes.map((i) => before.differences[i] as Tensor)) } : {}),
+      },
+      (_, { sourceWidth, sourceHeight, width, height, resized }, found) => ({
+        ...found,
+        source: { width: sourceWidth, height: sourceHeight },
+        resized: { width: resized.width, height: resized.height },
+        scored: { width, height },
+      }),
     );
-  return x >= 0 ? 1 - tail / 2 : tail / 2;
-}
-
-/**
- * Variances of what is left to learn of each patch. [candidate][place]
- *
- * Squares of few samples' errors are noisy, and larger where scores are: each is drawn to the mean of those of images with scores next to its own.
- */
-function remaining(candidates: readonly Candidate[], n: number, N: number): number[][] {
-  const variances = candidates.map(({ scores }) => scores.map(() => 0));
-  const places = Math.max(0, ...candidates.map(({ scores }) => scores.length));
-  const left = WIDENING * (1 - n / N);
-  for (let place = 0; place < places; place += 1) {
-    const ranked = candidates
-      .flatMap(({ scores: { [place]: score }, errors: { [place]: error = 0 } }, i) =>
-        score === undefined ? [] : [{ i, score, square: error ** 2 }],
-      )
-      .sort((a, b) => a.score - b.score || a.i - b.i);
-    const reach = Math.max(NEIGHBORS, Math.round(ranked.length * 0.02));
-    const sums = [0];
-    for (const { square } of ranked) sums.push((sums.at(-1) as number) + square);
-    ranked.forEach(({ i, square }, rank) => {
-      const [from, to] = [Math.max(0, rank - reach), Math.min(ranked.length, rank + reach + 1)];
-      const near = ((sums[to] as number) - (sums[from] as number)) / (to - from);
-      (variances[i] as number[])[place] = (left * ((n - 1) * square + SMOOTHING * near)) / (n - 1 + SMOOTHING);
+    const results = outcome.images.map((image, i): RoundResult => {
+      const sha256 = outcome.contents[i] ?? null;
+      const place = places[i] as number;
+      const reason = outcome.reasons.get(i);
+      if (reason !== undefined) return { place, sha256, reason };
+      if (before && before.contents[i] !== sha256)
+        throw new DiffmineError(
+          'RUN_MISMATCH',
+          `${image.path} has changed since this run worked on it.`,
+          'Restore what was there, or give --out another folder.',
+        );
+      const { source, resized, scored, outputs } = outcome.scored.get(i) as Found;
+      return {
+        place,
+        sha256,
+        source,
+        resized,
+        scored,
+        outputs: outputs.map(({ mean, top, bottom, random }) => ({ mean, top, bottom, random })),
+      };
     });
+    const skipped = outcome.reasons.size;
+    const record = {
+      id: shard,
+      images: places.length - skipped,
+      skipped,
+      batch: context.batch,
+      notes: [...context.notes],
+    };
+    await round.writeShard(shard, record, results, async (folder) => {
+      const maps: Record<string, Tensor> = {};
+      const differences: Record<string, Tensor> = {};
+      for (const [i, found] of outcome.scored) {
+        const place = places[i] as number;
+        found.outputs.forEach(({ map }: TypicalityOutput, m) => {
+          if (map) maps[`${place}.${m}`] = map;
+        });
+        if (found.differences)
+          differences[place] = before
+            ? concatenate([before.differences[i] as Tensor, found.differences])
+            : found.differences;
+      }
+      if (scoring.run.manifest.options.maps) writeSafetensors(join(folder, ROUND_MAPS), maps);
+      if (!last) writeSafetensors(join(folder, DIFFERENCES), differences);
+      await writeFile(join(folder, 'skipped.jsonl'), '');
+    });
+    return { done: places.length - skipped, skipped };
   }
-  return variances;
-}
 
-/** Where the sum of chances is K; all of the patches' chances if there are no more than K patches. */
-function thresholdOf(forecasts: readonly { centre: number; deviation: number }[], top: number): number {
-  if (forecasts.length <= top) return -Infinity;
-  const above = (threshold: number): number =>
-    forecasts.reduce((sum, forecast) => sum + chance(forecast, threshold), 0);
-  const centres = forecasts.map(({ centre }) => centre);
-  const widest = 8 * Math.max(...forecasts.map(({ deviation }) => deviation));
-  let [low, high] = [Infinity, -Infinity];
-  for (const centre of centres) [low, high] = [Math.min(low, centre), Math.max(high, centre)];
-  [low, high] = [low - widest - 1e-12, high + widest + 1e-12];
-  for (let step = 0; step < 45; step += 1) {
-    const middle = (low + high) / 2;
-    if (above(middle) > top) low = middle;
-    else high = middle;
+  /** What the round before found of images that continued: each sample's differences, and the content of their files. */
+  private async readBefore(
+    index: number,
+    places: readonly number[],
+  ): Promise<{ differences: Tensor[]; contents: (string | null)[] }> {
+    const round = await this.round(index);
+    const differences = new Map<number, Tensor>();
+    const contents = new Map<number, string | null>();
+    for (const shard of new Set(places.map((place) => round.shardOf(place) as number))) {
+      const own = places.filter((place) => round.shardOf(place) === shard);
+      await round.fetchShard(shard, [DIFFERENCES]);
+      const tensors = readSafetensors(join(round.shardPath(shard), DIFFERENCES), own.map(String));
+      for (const place of own) differences.set(place, tensors[place] as Tensor);
+      for (const { place, sha256 } of await round.readResults(shard)) contents.set(place, sha256);
+    }
+    return {
+      differences: places.map((place) => differences.get(place) as Tensor),
+      contents: places.map((place) => contents.get(place) ?? null),
+    };
   }
-  return (low + high) / 2;
-}
 
-function chance({ centre, deviation }: { centre: number; deviation: number }, threshold: number): number {
-  if (deviation <= 0) return centre >= threshold ? 1 : 0;
-  return normalBelow((centre - threshold) / deviation);
-}
-
-/** By candidate: how many of its patches are expected in the final top K. */
-function expected(candidates: readonly Candidate[], { top, round, ends }: CutOptions): number[] {
-  const [n, N] = [ends[round] as number, ends.at(-1) as number];
-  const variances = remaining(candidates, n, N);
-  const forecasts = candidates.map(({ scores }, i) =>
-    scores.map((centre, place) => ({ centre, deviation: Math.sqrt(variances[i]?.[place] ?? 0) })),
-  );
-  const threshold = thresholdOf(forecasts.flat(), top);
-  return forecasts.map((of) => of.reduce((sum, forecast) => sum + chance(forecast, threshold), 0));
-}
-
-/**
- * Which images of a label continue after a round.
- *
- * @param candidates all images of the label that are in the race
- */
-export function cutLabel(candidates: readonly Candidate[], options: CutOptions): CutResult {
-  const chances = expected(candidates, options);
-  const keep = options.rule === 'half' ? betterHalf(candidates, options.top) : unlikely(candidates, chances, options);
-  return { keep, missed: chances.reduce((sum, one, i) => (keep[i] ? sum : sum + one), 0) };
-}
-
-/** All but the images with the least chances, which add up to no more than this round's part of the risk. */
-function unlikely(
-  candidates: readonly Candidate[],
-  chances: readonly number[],
-  { top, risk, ends }: CutOptions,
-): boolean[] {
-  const keep = candidates.map(() => true);
-  const order = keep
-    .map((_, i) => i)
-    .filter((i) => !candidates[i]?.control)
-    .sort((a, b) => (chances[a] as number) - (chances[b] as number) || a - b);
-  let left = (risk * top) / (ends.length - 1);
-  for (const i of order) {
-    left -= chances[i] as number;
-    if (left < 0) break;
-    keep[i] = false;
+  async close(index: number): Promise<string | undefined> {
+    if ((await this.folder.isOver()) || (await this.folder.cut(index))) return undefined;
+    const cut = await cutOf(await this.round(index), index, this.known, this.options, this.controls);
+    await this.folder.writeCut(cut);
+    if (index > 0) await (await this.round(index - 1)).discardDifferences();
+    if (index === this.count - 1) return undefined;
+    const { places } = await this.round(index);
+    return (
+      `Round ${index + 1} of ${this.count} is finished: ${cut.places.length} of ${count(places.length, 'image')} ` +
+      `continue after ${cut.samples} of ${this.options.ends.at(-1)} samples.`
+    );
   }
-  return keep;
-}
 
-/** The better half, and who holds one of the K best patches. */
-function betterHalf(candidates: readonly Candidate[], top: number): boolean[] {
-  const best = candidates.map(({ scores }) => scores[0] ?? -Infinity);
-  const order = candidates.map((_, i) => i).sort((a, b) => (best[b] as number) - (best[a] as number) || a - b);
-  const keep = candidates.map(({ control }) => control === true);
-  for (const i of order.slice(0, Math.ceil(order.length / 2))) keep[i] = true;
-  candidates
-    .flatMap(({ scores }, i) => scores.map((score) => ({ score, i })))
-    .sort((a, b) => b.score - a.score || a.i - b.i)
-    .slice(0, top)
-    .forEach(({ i }) => (keep[i] = true));
-  return keep;
-}
-
-/** Images of a race that get all samples, whatever they score, by place: this fraction of each label's, at least one, chosen by the seed. */
-export function controlsOf(images: ImageList, fraction: number, seed: number): ReadonlySet<number> {
-  const byLabel = new Map<string, { place: number; drawn: number }[]>();
-  let place = 0;
-  for (const { path, label } of images) {
-    const of = byLabel.get(label) ?? [];
-    of.push({ place, drawn: new Random(seed, 'control', label, path).next() });
-    byLabel.set(label, of);
-    place += 1;
+  /** Writes a shard of the run from what the rounds found of its images. */
+  async assemble(shard: number, { batch, notes, meter }: ShardContext): Promise<ShardCounts> {
+    const { run, contrasts } = this.known;
+    const [begin, end] = run.shardRange(shard);
+    const places = Array.from({ length: end - begin }, (_, index) => begin + index);
+    const images = await imagesAt(this.known, places);
+    const scored = new Map<number, Scored>();
+    const reasons = new Map<number, string>();
+    const contents: (string | null)[] = [];
+    const read = new Map<string, Promise<Map<number, RoundResult>>>();
+    const told = { batch, notes: new Set(notes) };
+    for (const [index, place] of places.entries()) {
+      const { round, samples, of } = await this.lastOf(place);
+      const path = round.shardPath(of);
+      let reading = read.get(path);
+      if (!reading) {
+        const record = await round.readRecord(of);
+        if (run.manifest.options.maps) await round.fetchShard(of, [ROUND_MAPS]);
+        told.batch = Math.min(told.batch, record.batch);
+        for (const note of record.notes) told.notes.add(note);
+        reading = round.readResults(of).then((all) => new Map(all.map((result) => [result.place, result])));
+        read.set(path, reading);
+      }
+      const result = (await reading).get(place);
+      const image = images[index];
+      const contrast = image && contrasts.of(image.label);
+      if (!result || !contrast) throw new DiffmineError('INTERNAL', `The rounds of ${run.place} lack image ${place}.`);
+      contents.push(result.sha256);
+      meter.image(image.path);
+      if (!('outputs' in result)) {
+        reasons.set(index, result.reason);
+        continue;
+      }
+      const maps = run.manifest.options.maps
+        ? readSafetensors(
+            join(path, ROUND_MAPS),
+            result.outputs.map((_, m) => `${place}.${m}`),
+          )
+        : {};
+      const outputs = result.outputs.map((output, m): TypicalityOutput => {
+        const map = maps[`${place}.${m}`];
+        // random patches are a control, which has to be of images that no score has chosen
+        return { ...output, random: this.controls.has(place) ? output.random : [], ...(map ? { map } : {}) };
+      });
+      const { source, resized, scored: size } = result;
+      const decoded = { sourceWidth: source.width, sourceHeight: source.height, ...size, resized };
+      scored.set(index, collect({ run }, { image, contrast }, decoded, outputs, samples));
+    }
+    const outcome: Outcome<Scored> = { images, scored, reasons, contents };
+    return writeShard(run, shard, outcome, { batch: told.batch, notes: [...told.notes] });
   }
-  return new Set(
-    [...byLabel.values()].flatMap((of) =>
-      of
-        .sort((a, b) => a.drawn - b.drawn || a.place - b.place)
-        .slice(0, Math.ceil(fraction * of.length))
-        .map((one) => one.place),
-    ),
-  );
+
+  /** The last round that an image was in. */
+  private async lastOf(place: number): Promise<{ round: RoundFolder; samples: number; of: number }> {
+    for (let index = this.count - 1; index >= 0; index -= 1) {
+      const round = await this.round(index);
+      const of = round.shardOf(place);
+      if (of !== undefined) return { round, samples: this.samplesOf(index)[1], of };
+    }
+    throw new DiffmineError('INTERNAL', `Image ${place} was in no round.`);
+  }
+
+  async finish(): Promise<void> {
+    if (await this.folder.isOver()) return this.folder.clear(); // one that looked too late may have made a folder again
+    const cuts = await Promise.all(this.options.ends.map(async (_, round) => this.folder.cut(round)));
+    await this.folder.finish(await recordOf(this.known, this.options, cuts));
+  }
 }

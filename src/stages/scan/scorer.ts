@@ -18,7 +18,7 @@ import { check, presetOptions, timesteps } from '../../pipeline/resolve.js';
 import { SCORER, type ScorerOptions } from './scorer-options.js';
 import { findDevice, withDtype } from '../../runs/device.js';
 import { chooseDtype } from '../../runs/dtype.js';
-import { imageKey } from '../../runs/fingerprint.js';
+import { randomKey } from '../../runs/fingerprint.js';
 
 export type { ScorerOptions } from './scorer-options.js';
 
@@ -121,7 +121,7 @@ export class Scorer {
         conditions: [[0, 1]],
         subjects: [[0]],
         weights: [[[0, 1]]],
-        keys: [imageKey(name)],
+        keys: [randomKey(name)],
       },
       { ...scoring, keepMaps: true },
       call,

@@ -15,8 +15,8 @@ import type { ShardContext, ShardCounts } from '../../pipeline/stage.js';
 import { DiffmineError } from '../../util/errors.js';
 import type { Conditions, Engine } from '../../engine/index.js';
 import type { Tensor, TypicalityInput, TypicalityOutput } from '../../engine/types.js';
-import { contentOf } from '../../data/content.js';
-import { imageKey } from '../../runs/fingerprint.js';
+import { contentOf } from '../../data/checksums.js';
+import { randomKey } from '../../runs/fingerprint.js';
 import { listedImage } from '../../runs/images.js';
 import type { Replay } from '../../runs/replay.js';
 import type { Run } from '../../runs/run.js';
@@ -238,7 +238,7 @@ async function score(
     conditions: conditionsOf(ready.map(({ item }) => item.contrast)),
     subjects: ready.map(({ item }) => item.contrast.subjects),
     weights: ready.map(({ item }) => item.contrast.weights),
-    keys: ready.map(({ item }) => imageKey(item.image.path)),
+    keys: ready.map(({ item }) => randomKey(item.image.path)),
     ...(replay && ready[0] ? replay.scoring(ready[0].item.image.path) : {}),
     ...(task.earlier ? { earlier: task.earlier(ready.map(({ item }) => item.index)) } : {}),
   };

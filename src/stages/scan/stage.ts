@@ -14,7 +14,7 @@ import { VERSION } from '../../runs/version.js';
 import { SCAN, type MapOptions, type ScanEvent, type ScanOptions } from './options.js';
 import { runPilot } from './pilot.js';
 import { promptsOf, resolveOptions, type Resolved } from './resolve.js';
-import { Race } from './rounds.js';
+import { Race } from './race.js';
 import { scoreShard } from './shard.js';
 import type { Hooks } from '../../util/hooks.js';
 

@@ -5,19 +5,10 @@ import type { ImageList } from '../../data/index.js';
 import { imageListColumns, imageRows, listedImage, type ListedImage, type ListedRow } from '../../runs/images.js';
 import type { ListRecord } from '../../runs/list.js';
 import { MODEL_SHAPE, SIZE_SHAPES, WHERE_SHAPES, type ManifestModel } from '../../runs/manifest.js';
-import {
-  beginFolder,
-  jsonLines,
-  openFolder,
-  readManifestOf,
-  ShardedFolder,
-  shardName,
-  type BeginOptions,
-  type Draft,
-  type Kind,
-  type Opened,
-  type Skipped,
-} from '../../runs/sharded.js';
+import { beginFolder, openFolder, type BeginOptions, type Opened } from '../../runs/begin.js';
+import { jsonLines, ShardedFolder, type Skipped } from '../../runs/sharded.js';
+import { readManifestOf, type Draft, type Kind } from '../../runs/sharded-manifest.js';
+import { shardName } from '../../runs/shards.js';
 import { list, members, nullable, number, oneOf, text, whole } from '../../runs/shape.js';
 import type { TranslateSettings } from './options.js';
 import { imageKey } from '../../runs/run.js';

@@ -40,7 +40,7 @@ import {
   type TranslateOptions,
   type TranslateSettings,
 } from './options.js';
-import { translationTimesteps } from './plug-and-play.js';
+import { translationTimesteps } from './timesteps.js';
 import { allSites, chooseSites, defaultSites } from './sites.js';
 import type { Hooks } from '../../util/hooks.js';
 

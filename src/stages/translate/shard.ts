@@ -11,7 +11,7 @@ import { fromFloat32 } from '../../engine/tensor.js';
 import type { Image } from '../../engine/types.js';
 import type { ShardContext, ShardCounts } from '../../pipeline/stage.js';
 import { removeLeftovers, writeFileAtomic } from '../../runs/atomic.js';
-import { contentOf } from '../../data/content.js';
+import { contentOf } from '../../data/checksums.js';
 import { channelsOf } from '../../models/denoiser.js';
 import { toImages } from '../../models/images.js';
 import type { TranslationFolder } from './folder.js';

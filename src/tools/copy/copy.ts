@@ -2,7 +2,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { BASELINE, pullRun, pushRun, type CopySummary } from '../../runs/store/copy.js';
-import { Bucket, isBucket, placeIn } from '../../util/bucket.js';
+import { Bucket } from '../../util/s3/bucket.js';
+import { isBucket, placeIn } from '../../util/place.js';
 import { DiffmineError } from '../../util/errors.js';
 import type { Hooks } from '../../util/hooks.js';
 

@@ -5,44 +5,33 @@
 //   OUT/run/        the run, mined, with its evaluation and its report
 //   OUT/control/    the same with random weights; without a report
 //   and with --full the folders of full.ts and page.ts
-import { mkdir, readdir, readFile, rename } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { z } from 'zod';
 import { DiffmineError } from '../../util/errors.js';
-import { parseJson } from '../../util/json.js';
 import { evaluate } from '../../stages/evaluate/evaluate.js';
-import type { EvaluateSummary, Metrics } from '../../stages/evaluate/options.js';
 import { evaluationFolder, GRID_FILE } from '../../runs/evaluation.js';
 import { checkMining, mine } from '../../stages/mine/mine.js';
 import type { MineOptions } from '../../stages/mine/options.js';
 import { openModel, variantOf, type ModelFolder, type OpenOptions } from '../../models/index.js';
 import { writeReport } from '../../stages/report/report.js';
-import { discard, removeLeftovers, replaceFolder, writeFileAtomic } from '../../runs/atomic.js';
+import { discard, removeLeftovers, replaceFolder } from '../../runs/atomic.js';
 import { canonicalJson, type Json } from '../../runs/fingerprint.js';
 import { LockFolder } from '../../runs/lock-folder.js';
 import { Run } from '../../runs/run.js';
-import { VERSION } from '../../runs/version.js';
 import type { ScanOptions, ScanSummary } from '../../stages/scan/options.js';
 import { scan } from '../../stages/scan/scan.js';
 import type { Hooks, Progress } from '../../util/hooks.js';
-import { CITIES, SLOTS } from '../world/kinds.js';
+import { CITIES } from '../world/kinds.js';
 import { worldRecord, WORLD_FORMAT, writeWorld } from '../world/world.js';
+import { digest } from './digest.js';
+import { claimFolder, readJson } from './folder.js';
 import { runFull } from './full.js';
 import { writeDemoPage } from './page.js';
 import { pick } from '../../util/pick.js';
 import { resolved } from '../../options/check.js';
-import {
-  DEMO,
-  type DemoCity,
-  type DemoEvent,
-  type DemoFigures,
-  type DemoOptions,
-  type DemoStage,
-  type DemoSummary,
-} from './options.js';
+import { DEMO, type DemoEvent, type DemoOptions, type DemoStage, type DemoSummary } from './options.js';
 
-export const DEMO_FORMAT = 'diffmine-demo-2';
 /** The model that comes with the package. */
 export const DEMO_MODEL = join(import.meta.dirname, '..', '..', '..', 'demo', 'model');
 /** The part of the schedule where the model was trained most, and where small things are decided. */
@@ -51,20 +40,6 @@ const T_RANGE = [0.05, 0.4] as const;
 const PATCH = 12 / 64;
 /** Patches ranked a city, for each of its images: somewhat fewer than are planted (3.1), so that clusters are of what is typical and not of the rest. */
 const RANKED = 2.5;
-/** The evaluation speaks of the first 10, 50 and 100 patches; here the middle one is told. */
-const FIRST = 50;
-/** What a demo writes into its folder, besides temporary names, which begin with a dot. */
-const OURS = [
-  'demo.json',
-  'world',
-  'run',
-  'control',
-  'translation',
-  'cotypicality',
-  'localization',
-  'index.html',
-  'locks',
-];
 
 type DemoHooks = Hooks<DemoEvent>;
 
@@ -88,7 +63,7 @@ export async function demo(options: DemoOptions = {}, hooks: DemoHooks = {}): Pr
     ...pick(asked, 'threads'),
   };
   checkMining(mining, model.source);
-  await claim(out, asked.out, hooks);
+  await claimFolder(out, asked.out);
   const locks = new LockFolder(join(out, 'locks'));
   const lock = await locks.wait('demo', {
     ...pick(hooks, 'signal'),
@@ -261,100 +236,7 @@ async function openDemoModel(path: string, seed: number, options: OpenOptions): 
   return model;
 }
 
-/** Makes OUT a demo's folder, if it is new, empty or one already; an earlier version's is set aside. */
-async function claim(out: string, asked: string, hooks: DemoHooks): Promise<void> {
-  await setAside(out, hooks);
-  await mkdir(out, { recursive: true });
-  const marker = join(out, 'demo.json');
-  const record = await readJson(marker);
-  if (record?.['format'] !== DEMO_FORMAT) {
-    const foreign = (await readdir(out)).find((name) => name !== 'locks' && !name.startsWith('.'));
-    if (foreign !== undefined) {
-      throw new DiffmineError(
-        'RUN_MISMATCH',
-        `${asked} is not a demo folder (it has ${JSON.stringify(foreign)}).`,
-        'Give a new or empty folder with `out`.',
-      );
-    }
-    await writeFileAtomic(
-      marker,
-      `${JSON.stringify({ format: DEMO_FORMAT, version: VERSION, contents: OURS }, null, 1)}\n`,
-    );
-  }
-  await mkdir(join(out, 'locks'), { recursive: true });
-}
-
-/** The first version's demo wrote a run of demo/images into the folder itself. It may have been kept for a reason: renamed, not removed. */
-async function setAside(out: string, hooks: DemoHooks): Promise<void> {
-  const manifest = await readJson(join(out, 'manifest.json'));
-  const dataset = (manifest?.['dataset'] as { path?: unknown } | undefined)?.path;
-  if (typeof dataset !== 'string' || basename(dataset) !== 'images' || basename(dirname(dataset)) !== 'demo') return;
-  let aside = `${out}-before`;
-  for (let i = 2; existsSync(aside); i++) aside = `${out}-before-${i}`;
-  await rename(out, aside);
-  hooks.onLog?.(`${out} held the demo of an earlier version; it is now ${aside}.`);
-}
-
 async function isWorld(folder: string, settings: Parameters<typeof worldRecord>[0]): Promise<boolean> {
   const record = await readJson(join(folder, 'world.json'));
   return record !== undefined && canonicalJson(record as Json) === canonicalJson(worldRecord(settings) as Json);
-}
-
-async function readJson(file: string): Promise<Record<string, unknown> | undefined> {
-  try {
-    const value: unknown = parseJson(await readFile(file, 'utf8'));
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENOTDIR' || error instanceof SyntaxError) return undefined;
-    throw error;
-  }
-}
-
-/** What the evaluation says of each city, and of what is planted in it. */
-function digest({ labels, kinds, mean, controls }: EvaluateSummary): { cities: DemoCity[]; mean: DemoFigures } {
-  const figures = (
-    of: Metrics & { fraction: number | null },
-    untrained: number | null | undefined,
-    color: number | null | undefined,
-  ): DemoFigures => {
-    const [top, random, diverse] = [of.top, of.random, of.diverse].map((list) => list.find(({ k }) => k === FIRST));
-    return {
-      fraction: of.fraction,
-      averagePrecision: of.averagePrecision.value,
-      untrained: untrained ?? null,
-      color: color ?? null,
-      pointing: of.pointing.value,
-      precision50: top?.hit.value ?? null,
-      center50: top?.center.value ?? null,
-      random50: random?.hit.value ?? null,
-      diverse50: diverse?.hit.value ?? null,
-    };
-  };
-  const { run, color } = controls;
-  const places: readonly string[] = SLOTS;
-  const ofLabel = (control: typeof run | typeof color, label: string): number | null | undefined =>
-    control?.labels.find((one) => one.label === label)?.averagePrecision.value;
-  return {
-    mean: figures(mean, run?.mean.averagePrecision.value, color?.mean.averagePrecision.value),
-    cities: labels.map((one) => ({
-      city: one.label,
-      images: one.images,
-      boxes: one.boxes,
-      ...figures(one, ofLabel(run, one.label), ofLabel(color, one.label)),
-      elements: kinds
-        .filter(({ label }) => label === one.label)
-        .sort((a, b) => places.indexOf(a.slot ?? '') - places.indexOf(b.slot ?? ''))
-        .map(({ slot = '', kind, boxes, patches50, diversePatches50, recall50, recall, typicality }) => ({
-          slot,
-          kind,
-          boxes,
-          patches50: patches50 ?? 0,
-          diverse50: diversePatches50 ?? 0,
-          recall50: recall50 ?? 0,
-          recall: recall ?? 0,
-          typicality,
-        })),
-    })),
-  };
 }

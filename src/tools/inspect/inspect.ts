@@ -14,7 +14,7 @@ import {
 } from '../../data/index.js';
 import { confoundsOf, type Confounds } from '../../data/confounds.js';
 import { DiffmineError, asDiffmineError } from '../../util/errors.js';
-import { LORA } from '../../models/folder.js';
+import { LORA } from '../../models/lora-folder.js';
 import { writeImageGrid, type ImageGrid } from './grid.js';
 import { resolved } from '../../options/check.js';
 import { INSPECT, type InspectOptions } from './options.js';
@@ -26,7 +26,7 @@ import { planModel, type HubModelFiles } from '../pull/pull.js';
 import { MANIFEST, type Manifest } from '../../runs/manifest.js';
 import { Run } from '../../runs/run.js';
 import { withLocalRun } from '../../runs/store/copy.js';
-import { isBucket } from '../../util/bucket.js';
+import { isBucket } from '../../util/place.js';
 
 export interface ModelInspection {
   kind: 'model';

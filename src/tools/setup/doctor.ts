@@ -4,7 +4,7 @@ import { accessSync, constants, existsSync, statfsSync } from 'node:fs';
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
 import { dirname } from 'node:path';
 
-import { Bucket } from '../../util/bucket.js';
+import { Bucket } from '../../util/s3/bucket.js';
 import { asDiffmineError } from '../../util/errors.js';
 import { defaultThreads, withThreads } from '../../engine/cores.js';
 import { candidates } from '../../engine/locate.js';

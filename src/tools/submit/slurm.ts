@@ -1,5 +1,6 @@
 // A Slurm array as a batch script.
 import { fileURLToPath } from 'node:url';
+import { quoted } from '../../util/shell.js';
 import type { Line } from './line.js';
 import type { SubmitOptions } from './options.js';
 
@@ -65,9 +66,4 @@ function clock(seconds: number): string {
   const days = Math.floor(seconds / 86_400);
   const rest = seconds % 86_400;
   return `${days > 0 ? `${days}-` : ''}${two(rest / 3600)}:${two((rest % 3600) / 60)}:${two(rest % 60)}`;
-}
-
-/** A word for the shell. */
-function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }

@@ -1,25 +1,12 @@
 // What is planted: for every city its own window, roof, lamp post and mailbox, each drawn in a box of its own. The accents come from one palette,
-// which cars, doors, awnings and people use as well: a color by itself tells no city.
+// which cars, doors, awnings and people use as well: a color by itself tells no city. The file is long because it is a catalog of drawings.
+import { GLASS, GLOW, IRON, STONE, circle, rect, shape, stroke, type Color } from './drawing.js';
 
 export const SLOTS = ['window', 'roof', 'lamp', 'mailbox'] as const;
 export type Slot = (typeof SLOTS)[number];
 
 export const CITIES = ['belmora', 'corvant', 'dunmere', 'esperil', 'oskava', 'vinterhal'] as const;
 export type City = (typeof CITIES)[number];
-
-export const PALETTE = {
-  red: '#c43a30',
-  blue: '#2f62b0',
-  green: '#2f8a57',
-  yellow: '#e0b330',
-  white: '#efebe0',
-  dark: '#33333b',
-  orange: '#d9772e',
-  teal: '#2a999c',
-  brown: '#7a5237',
-  violet: '#77509a',
-} as const;
-export type Color = keyof typeof PALETTE;
 
 export interface Kind {
   slot: Slot;
@@ -34,19 +21,6 @@ export interface Kind {
   /** SVG within (0, 0) ... (width, height); a and b are the accents */
   draw(a: string, b: string): string;
 }
-
-const GLASS = '#27384d';
-const STONE = '#d8cfbd';
-const IRON = '#2c2c33';
-const GLOW = '#ffe9a3';
-
-const rect = (x: number, y: number, w: number, h: number, fill: string, more = ''): string =>
-  `<rect x="${x}" y="${y}" width="${w}" height="${h}" fill="${fill}" ${more}/>`;
-const circle = (x: number, y: number, r: number, fill: string, more = ''): string =>
-  `<circle cx="${x}" cy="${y}" r="${r}" fill="${fill}" ${more}/>`;
-const shape = (d: string, fill: string, more = ''): string => `<path d="${d}" fill="${fill}" ${more}/>`;
-const stroke = (d: string, color: string, width: number): string =>
-  `<path d="${d}" fill="none" stroke="${color}" stroke-width="${width}"/>`;
 
 export const KINDS: readonly Kind[] = [
   // --- windows
@@ -488,5 +462,3 @@ export const KINDS: readonly Kind[] = [
 export function kindsOf(slot: Slot): Kind[] {
   return KINDS.filter((kind) => kind.slot === slot);
 }
-
-export { GLASS, GLOW, IRON, STONE, circle, rect, shape, stroke };

@@ -1,5 +1,5 @@
 // What surrounds the planted kinds, as SVG: sky, far ridge, walls, roofs, doors, plain windows, street, clutter and weather. None of it knows the city.
-import { GLASS, GLOW, IRON, PALETTE, circle, rect, shape, stroke, type Color } from './kinds.js';
+import { GLASS, GLOW, IRON, PALETTE, circle, rect, shape, stroke, type Color } from './drawing.js';
 import { Random } from '../../util/random.js';
 
 /** The SVG's own unit: an image is SIDE units wide and high, whatever its size in pixels. */

@@ -4,6 +4,7 @@
 
 (() => {
   const { $, h, count, paragraphs, signed } = diffmine.tools;
+  const { words, list, section, excluded, method } = diffmine.settings;
   const FIRST = 4; // sequences of a cluster and block before it is opened
   const [WIDTH, COLUMN] = [1044, 80]; // px of a row, and of a label's column (page.css)
   let run;
@@ -209,77 +210,45 @@
     restarts: 'k-means restarts',
     size: 'Short side, px',
   };
-  const words = (name) =>
-    WORDS[name] ?? name.replace(/[A-Z]/g, (c) => ` ${c.toLowerCase()}`).replace(/^./, (c) => c.toUpperCase());
-  const said = (value) =>
-    value === null || value === undefined || value === ''
-      ? 'none'
-      : value === true
-        ? 'yes'
-        : value === false
-          ? 'no'
-          : String(value);
 
   function foot() {
-    const settingsList = (entries) =>
-      h(
-        'dl',
-        { class: 'settings' },
-        ...entries.map(([name, value]) =>
-          h('div', { class: said(value).length > 34 ? 'wide' : null }, h('dt', null, name), h('dd', null, said(value))),
-        ),
-      );
-    const section = (title, ...children) => h('section', null, h('h2', null, title), ...children);
-    const listed = (summary, { count: total, shown }) =>
-      total === 0
-        ? null
-        : h(
-            'details',
-            null,
-            h('summary', null, summary),
-            h(
-              'ul',
-              { class: 'list', tabindex: '0', 'aria-label': summary },
-              ...shown.map(({ image, reason }) => h('li', null, h('b', null, image), `: ${reason}`)),
-            ),
-          );
     const { projection, grouping } = run;
     $('foot').replaceChildren(
       section(
         'Scoring',
-        settingsList([
+        list([
           ...(run.preset ? [['Preset', run.preset]] : []),
           ...Object.entries(run.options)
             .filter(([name]) => !['tBegin', 'tEnd'].includes(name))
-            .map(([name, value]) => [words(name), value]),
+            .map(([name, value]) => [words(name, WORDS), value]),
           ['Compared with', run.words.comparedWith],
           ['Timesteps', run.words.timesteps],
         ]),
       ),
       section(
         'Grouping',
-        settingsList([
+        list([
           ...Object.entries(grouping)
             .filter(([name]) => name !== 'boxes')
-            .map(([name, value]) => [words(name), value]),
+            .map(([name, value]) => [words(name, WORDS), value]),
           ['Projected', `${projection.done}, ${projection.dimensions} dimensions per label`],
         ]),
         ...run.notes.map((note) => h('p', null, note)),
       ),
       section(
         'Sequences',
-        settingsList([
+        list([
           ['In the parallel dataset', run.parallel.sequences],
           ['Labels', run.labels.length],
           ['Skipped', run.skipped.count],
           ['Images not found for this page', run.missing.count],
         ]),
-        listed(`${count(run.skipped.count, 'sequence')} skipped`, run.skipped),
-        listed(`${count(run.missing.count, 'image')} not found`, run.missing),
+        excluded(run.skipped, `${count(run.skipped.count, 'sequence')} skipped`),
+        excluded(run.missing, `${count(run.missing.count, 'image')} not found`),
       ),
       section(
         'Provenance',
-        settingsList([
+        list([
           ['diffmine', run.version],
           ['Run format', run.format],
           ['Started', run.created],
@@ -290,11 +259,7 @@
       ),
       section(
         'Method',
-        h(
-          'p',
-          null,
-          'Ioannis Siglidis, Aleksander Holynski, Alexei A. Efros, Mathieu Aubry, Shiry Ginosar: Diffusion Models as Data Mining Tools. ECCV 2024, arXiv 2408.02752, section 5.1.',
-        ),
+        method('5.1'),
         h(
           'p',
           null,

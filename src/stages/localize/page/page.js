@@ -4,7 +4,9 @@
 'use strict';
 
 (() => {
-  const { $, h, clip, count, paragraphs, plain, signed } = diffmine.tools;
+  const { $, h, svg, clip, count, paragraphs, plain, signed } = diffmine.tools;
+  const { number, card, cell } = diffmine.figures;
+  const { words, list, section, method } = diffmine.settings;
   /** Images of a label shown at once. */
   const AT_ONCE = 12;
 
@@ -14,76 +16,18 @@
     ['pointing', 'Pointing game', 'fraction of heat maps whose highest pixel is inside', 2],
     ['bestIou', 'Best IoU', 'mean over images, each at its best threshold', 3],
   ];
-  const number = (value, digits) => (value === null || value === undefined ? '–' : value.toFixed(digits));
-  const svg = (tag, attributes, ...children) => {
-    const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    element.append(...children);
-    return element;
-  };
-
   // ---------------------------------------------------------------------------------------------- figures
 
   function cards({ mean, model, baseline }) {
     const rows = (name) => [
-      [model, mean.model[name], true],
-      ...(mean.baseline ? [[baseline, mean.baseline[name], false]] : []),
-      ...(name === 'averagePrecision' ? [['Chance', { value: mean.fraction, low: null, high: null }, false]] : []),
+      [model, mean.model[name]],
+      ...(mean.baseline ? [[baseline, mean.baseline[name]]] : []),
+      ...(name === 'averagePrecision' ? [['Chance', { value: mean.fraction, low: null, high: null }]] : []),
     ];
     return h(
       'div',
       { class: 'cards' },
-      ...METRICS.map(([name, title, about, digits]) => {
-        const most = Math.max(...rows(name).flatMap(([, { value, high }]) => [value ?? 0, high ?? 0]), 1e-9);
-        const percent = (value) => `${(100 * value) / most}%`;
-        return h(
-          'section',
-          { class: 'card' },
-          h('h3', null, title),
-          h('p', { class: 'hint' }, about),
-          h(
-            'dl',
-            { class: 'bars' },
-            ...rows(name).map(([who, { value, low, high }, ours]) => {
-              const bar = h('i', { class: ours ? 'ours' : null });
-              bar.style.width = percent(value ?? 0);
-              const track = h('span', { class: 'track', 'aria-hidden': 'true' }, bar);
-              if (low !== null) {
-                const whisker = h('b');
-                whisker.style.left = percent(low);
-                whisker.style.width = percent(high - low);
-                track.append(whisker);
-              }
-              return h(
-                'div',
-                null,
-                h('dt', null, who),
-                h(
-                  'dd',
-                  null,
-                  track,
-                  h('span', { class: 'value' }, number(value, digits)),
-                  h('small', null, low === null ? '' : `${number(low, digits)}–${number(high, digits)}`),
-                ),
-              );
-            }),
-          ),
-        );
-      }),
-    );
-  }
-
-  function cell(figure, digits, sign) {
-    const { value, low, high } = figure ?? { value: null, low: null, high: null };
-    const words = (one) =>
-      sign && one !== null && one !== undefined
-        ? `${one < 0 ? '−' : '+'}${Math.abs(one).toFixed(digits)}`
-        : number(one, digits);
-    return h(
-      'td',
-      null,
-      words(value),
-      low === null ? null : h('small', null, `${words(low)}${sign ? ' to ' : '–'}${words(high)}`),
+      ...METRICS.map(([name, title, about, digits]) => card(title, about, rows(name), digits)),
     );
   }
 
@@ -302,30 +246,10 @@
   // ---------------------------------------------------------------------------------------------- the page
 
   function foot({ run, options, notes, boxes, skipped, total, version, words: texts }) {
-    const said = (value) =>
-      value === null || value === undefined || value === ''
-        ? 'none'
-        : value === true
-          ? 'yes'
-          : value === false
-            ? 'no'
-            : typeof value === 'object'
-              ? JSON.stringify(value)
-              : String(value);
-    const settingsList = (entries) =>
-      h(
-        'dl',
-        { class: 'settings' },
-        ...entries.map(([name, value]) =>
-          h('div', { class: said(value).length > 34 ? 'wide' : null }, h('dt', null, name), h('dd', null, said(value))),
-        ),
-      );
-    const section = (title, ...children) => h('section', null, h('h2', null, title), ...children);
-    const words = (name) => name.replace(/[A-Z]/g, (c) => ` ${c.toLowerCase()}`).replace(/^./, (c) => c.toUpperCase());
     $('foot').replaceChildren(
       section(
         'Maps',
-        settingsList([
+        list([
           ...Object.entries(run.options)
             .filter(([name]) => !['patch', 'perImage', 'maps', 'allLabels', 'against', 'tBegin', 'tEnd'].includes(name))
             .map(([name, value]) => [words(name), value]),
@@ -337,7 +261,7 @@
       ),
       section(
         'Images',
-        settingsList([
+        list([
           ['Mapped', total],
           ['Skipped', skipped],
           ['Boxes or masks', boxes ? `${boxes.used} used of ${boxes.marks}` : 'none'],
@@ -346,7 +270,7 @@
       ),
       section(
         'Provenance',
-        settingsList([
+        list([
           ['diffmine', version],
           ['Run started', run.created],
           ['Model', run.model.path],
@@ -355,14 +279,7 @@
           ['Model fingerprint', run.model.fingerprint],
         ]),
       ),
-      section(
-        'Method',
-        h(
-          'p',
-          null,
-          'Ioannis Siglidis, Aleksander Holynski, Alexei A. Efros, Mathieu Aubry, Shiry Ginosar: Diffusion Models as Data Mining Tools. ECCV 2024, arXiv 2408.02752, section 5.2.',
-        ),
-      ),
+      section('Method', method('5.2')),
     );
   }
 

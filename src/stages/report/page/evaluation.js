@@ -4,8 +4,8 @@
 
 (() => {
   const { h, count, clip, signed } = diffmine.tools;
+  const { number, card, cell } = diffmine.figures;
 
-  const number = (value, digits) => (value === null || value === undefined ? '–' : value.toFixed(digits));
   const times = (value) => (value === null || value === undefined ? '–' : `× ${value.toFixed(1)}`);
   const typicality = (value, like) => (value === null ? '–' : signed(value, like));
   /** A table's typicalities have as many places as its largest needs. */
@@ -14,57 +14,9 @@
   const nameOfRun = (run) => (run.untrained ? 'Random weights' : run.name);
   const shortName = (run) => (run.untrained ? 'Random weights' : 'Control');
 
-  /** A figure with its interval beneath it. */
-  function cell(figure, digits) {
-    const { value, low, high } = figure ?? { value: null, low: null, high: null };
-    return h(
-      'td',
-      null,
-      number(value, digits),
-      low === null ? null : h('small', null, `${number(low, digits)}–${number(high, digits)}`),
-    );
-  }
   const plainCell = (text) => h('td', null, text);
 
   // ---------------------------------------------------------------------------------------------- the means, beside the controls
-
-  function card(title, about, rows, digits) {
-    const most = Math.max(...rows.flatMap(([, { value, high }]) => [value ?? 0, high ?? 0]), 1e-9);
-    const percent = (value) => `${(100 * Math.max(0, value)) / most}%`;
-    return h(
-      'section',
-      { class: 'card' },
-      h('h3', null, title),
-      h('p', { class: 'hint' }, about),
-      h(
-        'dl',
-        { class: 'bars' },
-        ...rows.map(([name, { value, low, high }], index) => {
-          const bar = h('i', { class: index === 0 ? 'ours' : null });
-          bar.style.width = percent(value ?? 0);
-          const track = h('span', { class: 'track', 'aria-hidden': 'true' }, bar);
-          if (low !== null) {
-            const whisker = h('b');
-            whisker.style.left = percent(low);
-            whisker.style.width = percent(high - low);
-            track.append(whisker);
-          }
-          return h(
-            'div',
-            null,
-            h('dt', null, name),
-            h(
-              'dd',
-              null,
-              track,
-              h('span', { class: 'value' }, number(value, digits)),
-              h('small', null, low === null ? '' : `${number(low, digits)}–${number(high, digits)}`),
-            ),
-          );
-        }),
-      ),
-    );
-  }
 
   function cards({ mean, controls, options, words }) {
     const { color, run } = controls;

@@ -4,6 +4,7 @@
 
 diffmine.foot = (() => {
   const { $, h, count } = diffmine.tools;
+  const { words, list, section, excluded, method } = diffmine.settings;
 
   const NAMES = {
     size: 'Short side, px',
@@ -34,45 +35,6 @@ diffmine.foot = (() => {
     diverse: 'Diverse ranking',
     recenter: 'Patches moved to the center',
   };
-  const words = (name) =>
-    NAMES[name] ?? name.replace(/[A-Z]/g, (c) => ` ${c.toLowerCase()}`).replace(/^./, (c) => c.toUpperCase());
-  const said = (value) =>
-    value === null || value === undefined || value === ''
-      ? 'none'
-      : value === true
-        ? 'yes'
-        : value === false
-          ? 'no'
-          : typeof value === 'object'
-            ? JSON.stringify(value)
-            : String(value);
-
-  function settingsList(entries) {
-    return h(
-      'dl',
-      { class: 'settings' },
-      ...entries.map(([name, value]) =>
-        h('div', { class: said(value).length > 34 ? 'wide' : null }, h('dt', null, name), h('dd', null, said(value))),
-      ),
-    );
-  }
-
-  function excluded({ count: total, shown }, summary, file) {
-    if (total === 0) return null;
-    return h(
-      'details',
-      null,
-      h('summary', null, summary),
-      h(
-        'ul',
-        { class: 'list', tabindex: '0', 'aria-label': summary },
-        ...shown.map(({ image, reason }) => h('li', null, h('b', null, image), `: ${reason}`)),
-        total > shown.length
-          ? h('li', null, `and ${(total - shown.length).toLocaleString('en')} more${file ? `; see ${file}` : ''}`)
-          : null,
-      ),
-    );
-  }
 
   return function showFoot(run) {
     const { dataset, model, options, mine, skipped, missing, maps, words: texts } = run;
@@ -80,12 +42,11 @@ diffmine.foot = (() => {
     const entries = (object) =>
       Object.entries(object ?? {})
         .filter(([name]) => !apart.includes(name))
-        .map(([name, value]) => [words(name), value]);
-    const section = (title, ...children) => h('section', null, h('h2', null, title), ...children);
+        .map(([name, value]) => [words(name, NAMES), value]);
     $('foot').replaceChildren(
       section(
         'Scan',
-        settingsList([
+        list([
           ...(run.preset ? [['Preset', run.preset]] : []),
           ...entries(options),
           ['Compared with', texts.comparedWith],
@@ -93,10 +54,10 @@ diffmine.foot = (() => {
           ['Typicality maps', maps.kept ? 'kept' : 'not kept'],
         ]),
       ),
-      section('Mining', settingsList(entries(mine)), ...run.notes.map((note) => h('p', null, note))),
+      section('Mining', list(entries(mine)), ...run.notes.map((note) => h('p', null, note))),
       section(
         'Images',
-        settingsList([
+        list([
           ['Images', dataset.images],
           ['Labels in the dataset', dataset.labels],
           ['Skipped', skipped.count],
@@ -109,7 +70,7 @@ diffmine.foot = (() => {
       ),
       section(
         'Provenance',
-        settingsList([
+        list([
           ['diffmine', run.version],
           ['Run format', run.format],
           ['Scan started', run.created],
@@ -120,15 +81,7 @@ diffmine.foot = (() => {
           ['Dataset fingerprint', dataset.fingerprint],
         ]),
       ),
-      section(
-        'Method',
-        h(
-          'p',
-          null,
-          'Ioannis Siglidis, Aleksander Holynski, Alexei A. Efros, Mathieu Aubry, Shiry Ginosar: Diffusion Models as Data Mining Tools. ECCV 2024, arXiv 2408.02752.',
-        ),
-        h('p', null, texts.standardErrors),
-      ),
+      section('Method', method(), h('p', null, texts.standardErrors)),
     );
   };
 })();

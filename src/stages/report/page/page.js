@@ -1,10 +1,9 @@
 // The report's page. Data comes through calls that its data files make: diffmine.run(run), diffmine.label(index, label), diffmine.map(map), diffmine.trends(trends).
-/* global document, window, location, history, matchMedia, getComputedStyle, ResizeObserver, diffmine */
+/* global document, window, location, history, ResizeObserver, diffmine */
 'use strict';
 
 (() => {
-  const { LISTS, $, h, count, signed, paragraphs } = diffmine.tools;
-  const MANY = 16; // labels, from which tabs wrap and can be searched
+  const { $, h, paragraphs } = diffmine.tools;
 
   const labels = new Map(); // index -> label data
   let run;
@@ -22,9 +21,12 @@
     get groups() {
       return groups;
     },
+    /** of the label on show */
+    get data() {
+      return labels.get(state.label);
+    },
     go,
     leave,
-    paintTile,
     viewFor: (index) => viewFor(index),
     tiles: null,
     basket: null,
@@ -36,50 +38,13 @@
       return { label: label[i], view: 'ranking', group: run.mine.rank, rank: rank[i] };
     },
   };
+  const { address, parse, pages } = diffmine.addresses(page);
+  const tabs = diffmine.tabs(page, pages);
+  const rows = diffmine.rows(page);
+  page.paintTile = rows.paintTile;
   const dialog = diffmine.patch(page);
   /** called when the page on show is left */
   let leaving = null;
-
-  // ---------------------------------------------------------------------------------------------- addresses
-  // #/overview, #/map, #/trends, #/image/12, #/evaluation, #label, #label/ranking, #label/3 (cluster), #label/3/17 (its patch of rank 17), #label/top/17
-
-  function address({ label, view, group, rank, image }) {
-    if (label === 'image') return `#/image/${image}`;
-    if (typeof label === 'string') return `#/${label}`;
-    const parts = [run.labels[label].label];
-    if (group) parts.push(group);
-    else if (view === 'ranking') parts.push('ranking');
-    if (group && rank) parts.push(String(rank));
-    return `#${parts.map(encodeURIComponent).join('/')}`;
-  }
-
-  function parse(hash) {
-    const special = /^#\/(\w+)(?:\/(\d+))?$/.exec(hash);
-    if (special?.[1] === 'image' && special[2] && run.map) return { label: 'image', image: Number(special[2]) };
-    if (special && pages().some(([id]) => id === special[1])) return { label: special[1] };
-    if (hash.length < 2) return { label: 'overview' };
-    let parts;
-    try {
-      parts = hash.replace(/^#/, '').split('/').map(decodeURIComponent);
-    } catch {
-      parts = [];
-    }
-    const found = run.labels.findIndex(({ label }) => label === parts[0]);
-    const label = Math.max(0, found);
-    const isList = LISTS.includes(parts[1]);
-    const group = found >= 0 && (isList || /^\d+$/.test(parts[1] ?? '')) ? parts[1] : null;
-    const clusters = run.labels[label].clusters > 0;
-    const view = !clusters || parts[1] === 'ranking' || isList ? 'ranking' : 'clusters';
-    return { label, view, group, rank: group && /^\d+$/.test(parts[2] ?? '') ? Number(parts[2]) : null };
-  }
-
-  /** The pages beside the labels, before and after their tabs. */
-  const pages = () => [
-    ['overview', 'Overview'],
-    ...(run.map ? [['map', 'Map']] : []),
-    ...(diffmine.courses ? [['trends', 'Trends']] : []),
-    ...(diffmine.evaluation ? [['evaluation', 'Evaluation']] : []),
-  ];
 
   /** Goes to an address; `quietly` without a step in the history. */
   function go(next, quietly) {
@@ -149,77 +114,8 @@
         ),
       );
     }
-    showTabs();
+    tabs.show();
     diffmine.foot(run);
-  }
-
-  function showTabs() {
-    const many = run.labels.length >= MANY;
-    $('bar').classList.toggle('many', many);
-    $('find').hidden = !many;
-    const tab = (id, kind, name, onclick) =>
-      h(
-        'button',
-        {
-          class: `tab${kind}`,
-          type: 'button',
-          role: 'tab',
-          id: `tab-${id}`,
-          'aria-controls': 'panel',
-          title: name,
-          tabindex: '-1',
-          onclick,
-        },
-        name,
-      );
-    const special = pages().map(([id, name]) => tab(id, ' apart', name, () => go({ label: id })));
-    $('tabs').replaceChildren(
-      ...special.filter(({ id }) => id !== 'tab-evaluation'),
-      ...run.labels.map(({ label, patches }, index) =>
-        tab(index, patches ? '' : ' empty', label, () => go({ label: index, view: viewFor(index) })),
-      ),
-    );
-    $('tabs').append(...special.filter(({ id }) => id === 'tab-evaluation'));
-    $('tabs').addEventListener('keydown', (event) => {
-      const seen = [...$('tabs').children].filter((tab) => !tab.hidden);
-      const at = seen.indexOf(document.activeElement);
-      const next = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: seen.length - 1 }[event.key];
-      if (next === undefined || at < 0 || event.ctrlKey || event.altKey || event.metaKey) return;
-      event.preventDefault();
-      const tab = seen[(next + seen.length) % seen.length];
-      tab.focus();
-      tab.click();
-    });
-    $('filter').addEventListener('input', () => {
-      const wanted = $('filter').value.trim().toLocaleLowerCase();
-      let seen = 0;
-      for (const tab of $('tabs').children) {
-        tab.hidden = !tab.textContent.toLocaleLowerCase().includes(wanted);
-        if (!tab.hidden) seen++;
-      }
-      $('nomatch').hidden = seen > 0;
-      rove();
-    });
-    $('filter').addEventListener('keydown', (event) => {
-      if (event.key !== 'Enter' && event.key !== 'ArrowDown') return;
-      const first = [...$('tabs').children].find((tab) => !tab.hidden);
-      if (!first) return;
-      event.preventDefault();
-      first.focus();
-      if (event.key === 'Enter') first.click();
-    });
-    $('bar').hidden = false;
-  }
-
-  /** One tab can be reached with the Tab key: the selected one, or the first that the filter leaves. */
-  function rove() {
-    const tabs = [...$('tabs').children];
-    const selected = $(`tab-${state.label === 'image' ? 'map' : state.label}`);
-    const stop = selected && !selected.hidden ? selected : tabs.find((tab) => !tab.hidden);
-    tabs.forEach((tab) => {
-      tab.tabIndex = tab === stop ? 0 : -1;
-      tab.setAttribute('aria-selected', String(tab === selected));
-    });
   }
 
   /** A new label is shown in the view that is on. */
@@ -234,7 +130,7 @@
     if (entering) {
       leaving?.();
       leaving = null;
-      rove();
+      tabs.rove();
       const tab = $(`tab-${next.label === 'image' ? 'map' : next.label}`);
       $('panel').setAttribute('aria-labelledby', tab.id);
       const { offsetLeft, offsetTop, offsetWidth, offsetHeight, offsetParent } = tab;
@@ -335,7 +231,7 @@
     const button = (view, name) =>
       h('button', { type: 'button', 'aria-pressed': String(state.view === view), onclick: change(view) }, name);
     const focused = document.activeElement?.closest('.switch') !== null && document.activeElement !== document.body;
-    groups = state.view === 'clusters' ? clusterGroups(data) : listGroups(data);
+    groups = state.view === 'clusters' ? rows.clusterGroups(data) : rows.listGroups(data);
     $('panel').replaceChildren(
       h(
         'div',
@@ -361,194 +257,10 @@
             )
           : null,
       ),
-      ...groups.map((group) => rowOf(group, data)),
+      ...groups.map((group) => rows.rowOf(group, data)),
     );
     if (focused) $('panel').querySelector('.switch [aria-pressed="true"]')?.focus();
-    fillRows(true);
-  }
-
-  function clusterGroups(data) {
-    const most = Math.max(...data.clusters.map(({ median }) => Math.abs(median)), Number.MIN_VALUE);
-    return data.clusters.map((cluster, place) => ({
-      key: String(cluster.number),
-      title: `Cluster ${cluster.number}`,
-      place: `cluster ${cluster.number}`,
-      tiles: cluster.members,
-      lines: { wide: 1, narrow: 2 },
-      about: [
-        h('p', null, count(cluster.size, 'patch', 'patches')),
-        h('p', null, 'median typicality ', h('span', { class: 'value' }, signed(cluster.median))),
-        meter(cluster.median / most),
-        ...evidenceOf(cluster),
-        diffmine.profile(run, state.label, place),
-      ],
-    }));
-  }
-
-  /** How well the cluster tells its label on images it was not learned from. */
-  function evidenceOf({ evidence }) {
-    if (!evidence) return [];
-    const [value, low, high] = evidence.auroc.map((figure) => figure.toFixed(2));
-    return [
-      h(
-        'p',
-        { title: 'How often an image of the label matches this cluster better than an image of another label' },
-        'AUROC ',
-        h('span', { class: 'value' }, value),
-        ' ',
-        h('span', { class: 'interval' }, `[${low}, ${high}]`),
-      ),
-      evidence.separates ? null : h('p', { class: 'doubt' }, 'not shown to separate the label'),
-    ].filter((element) => element !== null);
-  }
-
-  function listGroups(data) {
-    return LISTS.flatMap((key) => {
-      const { name, about } = run.words.lists[key];
-      const { total, shown } = data.lists[key];
-      if (total === 0) return [];
-      const values = shown.map((tile) => data.patches.typicality[tile]);
-      const like = Math.max(...values.map(Math.abs)) || 1;
-      const [first, last] =
-        key === 'top' || key === 'diverse'
-          ? [Math.max(...values), Math.min(...values)]
-          : [Math.min(...values), Math.max(...values)];
-      return [
-        {
-          key,
-          title: name,
-          place: name.toLowerCase(),
-          tiles: shown,
-          lines: { wide: 4, narrow: 5 },
-          about: [
-            h('p', { class: 'hint' }, about),
-            h(
-              'p',
-              null,
-              shown.length < total
-                ? `first ${shown.length.toLocaleString('en')} of ${total.toLocaleString('en')}`
-                : count(total, 'patch', 'patches'),
-            ),
-            h('p', null, 'from ', h('span', { class: 'value' }, signed(first, like))),
-            h('p', null, 'to ', h('span', { class: 'value' }, signed(last, like))),
-          ],
-        },
-      ];
-    });
-  }
-
-  function meter(fraction) {
-    const bar = h('i', { class: fraction < 0 ? 'below' : null });
-    bar.style.width = `${Math.max(2, Math.abs(fraction) * 100)}%`;
-    return h('div', { class: 'meter', 'aria-hidden': 'true' }, bar);
-  }
-
-  function rowOf(group, data) {
-    group.expanded = false;
-    group.more = h('button', {
-      class: 'more',
-      type: 'button',
-      onclick: () => {
-        group.expanded = !group.expanded;
-        fillRow(group, data);
-        if (!group.expanded) group.row.scrollIntoView({ block: 'nearest' });
-      },
-    });
-    group.grid = h('div', { class: 'tiles', role: 'group', 'aria-label': `${group.title}, patches` });
-    group.row = h(
-      'section',
-      { class: 'row', 'aria-label': group.title },
-      h('div', { class: 'about' }, h('h3', null, group.title), ...group.about.filter(Boolean), group.more),
-      group.grid,
-    );
-    return group.row;
-  }
-
-  const narrow = matchMedia('(max-width: 760px)');
-  let columns = 0;
-
-  /** Fills all rows for the width there is; again when that changed how many tiles fit beside each other. */
-  function fillRows(always) {
-    const grid = groups[0]?.grid;
-    if (!grid) return;
-    const fit = getComputedStyle(grid).gridTemplateColumns.split(' ').length;
-    if (fit === columns && !always) return;
-    columns = fit;
-    const data = labels.get(state.label);
-    for (const group of groups) fillRow(group, data);
-  }
-
-  function fillRow(group, data) {
-    const fit = columns * (narrow.matches ? group.lines.narrow : group.lines.wide);
-    const n = group.expanded ? group.tiles.length : Math.min(fit, group.tiles.length);
-    while (group.grid.children.length > n) group.grid.lastChild.remove();
-    for (let at = group.grid.children.length; at < n; at++) group.grid.append(tileOf(group, at, data));
-    if (![...group.grid.children].some((tile) => tile.tabIndex === 0) && group.grid.firstChild)
-      group.grid.firstChild.tabIndex = 0;
-    group.more.hidden = group.tiles.length <= fit;
-    group.more.textContent = group.expanded ? 'Show fewer' : `Show all ${group.tiles.length.toLocaleString('en')}`;
-    group.more.setAttribute('aria-expanded', String(group.expanded));
-    group.more.setAttribute('aria-label', `${group.more.textContent} of ${group.place}`);
-  }
-
-  function tileOf(group, at, data) {
-    const tile = group.tiles[at];
-    const { patches } = data;
-    const file = data.images[patches.image[tile]][1];
-    const words = `${file}, typicality ${signed(patches.typicality[tile])}`;
-    const element = h('button', {
-      class: 'tile',
-      type: 'button',
-      tabindex: '-1',
-      title: words,
-      'aria-label': `Patch ${at + 1} of ${group.place}: ${words}`,
-      onclick: () => go({ ...state, group: group.key, rank: patches.rank[tile] }),
-      onfocus: () => {
-        for (const other of group.grid.children) other.tabIndex = other === element ? 0 : -1;
-      },
-      onkeydown: (event) => step(event, group, at),
-    });
-    paintTile(element, tile, data);
-    return element;
-  }
-
-  /** Shows a tile of its sprite sheet, at whatever size the element has. */
-  function paintTile(element, tile, data) {
-    if (data.images[data.patches.image[tile]][5] === 0) {
-      element.classList.add('gone');
-      return;
-    }
-    page.tiles.paint(
-      element,
-      run.labels.findIndex(({ label }) => label === data.label),
-      tile,
-      data.patches.rank.length,
-    );
-  }
-
-  /** Arrow keys among tiles: along the row, and from row to row. */
-  function step(event, group, at) {
-    if (event.ctrlKey || event.altKey || event.metaKey) return;
-    const tiles = group.grid.children;
-    const row = groups.indexOf(group);
-    const column = at % columns;
-    const beside = (other, last) => {
-      const all = other?.grid.children;
-      if (!all?.length) return undefined;
-      const first = last ? Math.floor((all.length - 1) / columns) * columns : 0;
-      return all[Math.min(first + column, all.length - 1)];
-    };
-    const target = {
-      ArrowRight: () => tiles[at + 1],
-      ArrowLeft: () => tiles[at - 1],
-      ArrowDown: () => tiles[at + columns] ?? beside(groups[row + 1], false),
-      ArrowUp: () => tiles[at - columns] ?? beside(groups[row - 1], true),
-      Home: () => tiles[0],
-      End: () => tiles[tiles.length - 1],
-    }[event.key]?.();
-    if (!target) return;
-    event.preventDefault();
-    target.focus();
+    rows.fillRows(true);
   }
 
   // ---------------------------------------------------------------------------------------------- from the dialog back
@@ -563,7 +275,7 @@
     if (at < 0) return;
     if (at >= group.grid.children.length) {
       group.expanded = true;
-      fillRow(group, data);
+      rows.fillRow(group, data);
     }
     group.grid.children[at].focus();
   }
@@ -588,7 +300,7 @@
   });
 
   window.addEventListener('popstate', () => run && show(parse(location.hash)));
-  new ResizeObserver(() => fillRows(false)).observe($('panel'));
+  new ResizeObserver(() => rows.fillRows(false)).observe($('panel'));
   $('skip').addEventListener('click', (event) => {
     event.preventDefault();
     $('panel').focus();

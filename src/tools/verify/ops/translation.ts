@@ -6,11 +6,10 @@ import type { ScheduleConfig, Tensor } from '../../../engine/types.js';
 import {
   invertImages,
   samplePlugAndPlay,
-  stepsOfFraction,
-  translationTimesteps,
   type InjectedDenoise,
   type PlugAndPlay,
 } from '../../../stages/translate/plug-and-play.js';
+import { stepsOfFraction, translationTimesteps } from '../../../stages/translate/timesteps.js';
 import { queriesAndKeys } from '../../../stages/translate/sites.js';
 import type { Op } from './op.js';
 import { number, texts } from '../params.js';

@@ -1,7 +1,8 @@
 // Typicality, patch selection and DIFT features against the reference implementation.
 import { addNoise, type Conditions, type Engine } from '../../../engine/index.js';
-import { float32, fromFloat32, fromInt64, int64Numbers, toFloat32 } from '../../../engine/tensor.js';
-import type { ScoredPatch, Tensor, TypicalityOutput } from '../../../engine/types.js';
+import { stack } from '../../../engine/join.js';
+import { fromFloat32, fromInt64, int64Numbers, toFloat32 } from '../../../engine/tensor.js';
+import type { ScoredPatch, Tensor, TypicalityOptions, TypicalityOutput } from '../../../engine/types.js';
 import { compareTensors, type Comparison } from '../compare.js';
 import type { Op, OpContext, OpResult } from './op.js';
 import { boxes, number, numbers, imageOf, side } from '../params.js';
@@ -101,10 +102,49 @@ function imageMean(losses: Tensor): Tensor {
 /** The maps of an image's outputs, F32 [M, h, w]. */
 export function stackMaps(outputs: readonly TypicalityOutput[]): Tensor | undefined {
   const maps = outputs.flatMap(({ map }) => (map ? [map] : []));
-  if (!maps[0]) return undefined;
-  const stacked = new Float32Array(maps.length * float32(maps[0]).length);
-  maps.forEach((map, i) => stacked.set(float32(map), i * float32(map).length));
-  return fromFloat32([maps.length, ...maps[0].shape], stacked);
+  return maps.length > 0 ? stack(maps) : undefined;
+}
+
+/**
+ * The case's image under `count` conditions, of which one is null, with the case's noise and timesteps: its outputs, and losses [N, K, h, w] (means over
+ * channels).
+ */
+async function score(
+  context: OpContext,
+  conditions: Conditions,
+  count: number,
+  own: Pick<TypicalityOptions, 'patch' | 'perImage' | 'keepScores'>,
+): Promise<{ results: TypicalityOutput[]; losses: Tensor | undefined }> {
+  const { params, input, call } = context;
+  const engine = await context.engine();
+  const nullIndex = number(params, 'null_index');
+  const every = [...Array(count).keys()];
+  const labels = every.filter((index) => index !== nullIndex);
+  const { outputs, losses } = await engine.scoreTypicality(
+    conditions,
+    {
+      images: [imageOf(input('image_u8'))],
+      conditions: [every],
+      subjects: [labels],
+      weights: [labels.map(() => every.map((index) => (index === nullIndex ? 1 : 0)))],
+      keys: [0],
+      noises: input('noises'),
+      timesteps: input('t'),
+    },
+    {
+      samples: side(input('t'), 0),
+      seed: 0,
+      tBegin: 0,
+      tEnd: (await context.schedule()).trainTimesteps,
+      sampler: 'reference',
+      batch: BATCH,
+      keepMaps: true,
+      keepLosses: true,
+      ...own,
+    },
+    call,
+  );
+  return { results: outputs[0] ?? [], losses: losses && { ...losses, shape: losses.shape.slice(1) } };
 }
 
 export const typicalityOp: Op = {
@@ -113,53 +153,27 @@ export const typicalityOp: Op = {
   async run(context) {
     const { params, input, call, dtype } = context;
     const engine = await context.engine();
-    const image = imageOf(input('image_u8'));
     const conditions = await engine.prepareConditions(input('cond'), call);
     const count = side(input('cond'), 0);
-    const nullIndex = number(params, 'null_index');
-    const labels = [...Array(count).keys()].filter((index) => index !== nullIndex);
     const patch = number(params, 'patch');
-    const latent = await engine.encodeImages([image], call);
-    const { outputs: scored, losses } = await engine.scoreTypicality(
-      conditions,
-      {
-        images: [image],
-        conditions: [[...Array(count).keys()]],
-        subjects: [labels],
-        weights: [labels.map(() => [...Array(count).keys()].map((index) => (index === nullIndex ? 1 : 0)))],
-        keys: [0],
-        noises: input('noises'),
-        timesteps: input('t'),
-      },
-      {
-        samples: side(input('t'), 0),
-        seed: 0,
-        tBegin: 0,
-        tEnd: (await context.schedule()).trainTimesteps,
-        sampler: 'reference',
-        patch,
-        perImage: number(params, 'top'),
-        batch: BATCH,
-        keepMaps: true,
-        keepScores: true,
-        keepLosses: true,
-      },
-      call,
-    );
+    const latent = await engine.encodeImages([imageOf(input('image_u8'))], call);
+    const { results, losses } = await score(context, conditions, count, {
+      patch,
+      perImage: number(params, 'top'),
+      keepScores: true,
+    });
     const outputs: Record<string, Tensor> = { latent };
     const judged: Record<string, Comparison> = {};
     const reference = context.reference('losses');
     if (losses) {
-      const own = { ...losses, shape: losses.shape.slice(1) };
-      outputs['loss_mean'] = imageMean(own);
+      outputs['loss_mean'] = imageMean(losses);
       if (reference.shape.length === 5) {
         outputs['losses'] = await channelLosses(context, engine, conditions, latent, count);
-        judged['losses, mean over channels'] = context.compare(own, channelMean(reference));
+        judged['losses, mean over channels'] = context.compare(losses, channelMean(reference));
       } else {
-        outputs['losses'] = own;
+        outputs['losses'] = losses;
       }
     }
-    const results = scored[0] ?? [];
     const maps = stackMaps(results);
     if (maps) outputs['T_map'] = maps;
     for (const [c, { scores, top }] of results.entries()) {
@@ -260,42 +274,12 @@ export const diftOp: Op = {
 
 /** Latent, losses [N, K, h, w] (channel mean) and T_map [K - 1, h, w] of an image under K conditions, of which one is null. */
 export async function typicalityUnder(context: OpContext, conditions: Conditions, count: number): Promise<OpResult> {
-  const { params, input, call } = context;
-  const engine = await context.engine();
-  const images = [imageOf(input('image_u8'))];
-  const nullIndex = number(params, 'null_index');
-  const every = [...Array(count).keys()];
-  const labels = every.filter((index) => index !== nullIndex);
-  const { outputs: scored, losses } = await engine.scoreTypicality(
-    conditions,
-    {
-      images,
-      conditions: [every],
-      subjects: [labels],
-      weights: [labels.map(() => every.map((index) => (index === nullIndex ? 1 : 0)))],
-      keys: [0],
-      noises: input('noises'),
-      timesteps: input('t'),
-    },
-    {
-      samples: side(input('t'), 0),
-      seed: 0,
-      tBegin: 0,
-      tEnd: (await context.schedule()).trainTimesteps,
-      sampler: 'reference',
-      patch: 0,
-      perImage: 0,
-      batch: BATCH,
-      keepMaps: true,
-      keepLosses: true,
-    },
-    call,
-  );
-  const maps = stackMaps(scored[0] ?? []);
+  const { results, losses } = await score(context, conditions, count, { patch: 0, perImage: 0 });
+  const maps = stackMaps(results);
   return {
     outputs: {
-      latent: await engine.encodeImages(images, call),
-      ...(losses && { losses: { ...losses, shape: losses.shape.slice(1) } }),
+      latent: await (await context.engine()).encodeImages([imageOf(context.input('image_u8'))], context.call),
+      ...(losses && { losses }),
       ...(maps && { T_map: maps }),
     },
   };

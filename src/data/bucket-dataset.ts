@@ -6,7 +6,7 @@ import { DiffmineError } from '../util/errors.js';
 import { forgetListed, listRemote, readRemote, remoteFacts } from './bytes/remote.js';
 import { isContainer, readContainers } from './containers.js';
 import { isImage } from './files.js';
-import { hasImageBytes } from './folders.js';
+import { hasImageBytes } from './folder-contents.js';
 import { litter } from './ignored.js';
 import { labelRule } from './labelling.js';
 import type { Listing } from './listing.js';

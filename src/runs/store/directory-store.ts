@@ -1,19 +1,13 @@
 // A run in a directory. A shard is finished when it has its name: writers give it by a rename.
-import { access, mkdir, readdir, readFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { exists } from '../../util/paths.js';
 import { discard, writeFileAtomic } from '../atomic.js';
 import { LockFolder } from '../lock-folder.js';
 import type { RunStore, ShardStore } from './store.js';
 
 const isMissing = (error: unknown): boolean =>
   ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
-}
 
 export class DirectoryStore implements RunStore {
   readonly locks: LockFolder;

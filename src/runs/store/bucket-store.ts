@@ -9,78 +9,22 @@
 //
 // A temporary folder of the usual layout holds what this process makes and reads.
 import { randomUUID } from 'node:crypto';
-import { access, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
-import { join, relative, sep } from 'node:path';
-import { Bucket, together } from '../../util/bucket.js';
+import { join } from 'node:path';
+import { Bucket } from '../../util/s3/bucket.js';
+import { exists, isFolder } from '../../util/paths.js';
+import { together } from '../../util/together.js';
 import { DiffmineError } from '../../util/errors.js';
 import { sha256File } from '../../util/sha256.js';
-import { members, list, oneOf, text, whole } from '../shape.js';
 import { VERSION } from '../version.js';
 import { BucketLocks } from './bucket-locks.js';
+import { COMMIT_FORMAT, fetchCommitted, keyOf, parseCommit, type Commit, type CommittedFile } from './commit.js';
+import { filesIn } from './files.js';
 import type { RunStore, ShardStore } from './store.js';
 
-const COMMIT_FORMAT = 'diffmine-commit-1';
 const MANIFEST = 'manifest.json';
 const INDEX = 'index.parquet';
-
-/** shards/NNNNN.json */
-export interface Commit {
-  format: typeof COMMIT_FORMAT;
-  /** folder of the files, beside the record */
-  attempt: string;
-  files: CommittedFile[];
-  /** who wrote it, for people */
-  writer: { host: string; pid: number; version: string; date: string };
-}
-
-export interface CommittedFile {
-  /** relative to the run's folder, forward slashes */
-  name: string;
-  size: number;
-  sha256: string;
-}
-
-const COMMIT_SHAPE = members({
-  format: oneOf(COMMIT_FORMAT),
-  attempt: text,
-  files: list(members({ name: text, size: whole(0), sha256: text })),
-});
-
-/** Files in a folder and its folders, relative to it, forward slashes; a file is its own. Temporary ones are left out. */
-export async function filesIn(path: string): Promise<string[]> {
-  const entries = await readdir(path, { withFileTypes: true, recursive: true });
-  return entries
-    .filter((entry) => entry.isFile())
-    .map((entry) => relative(path, join(entry.parentPath, entry.name)).split(sep).join('/'))
-    .filter((name) => !name.split('/').some((part) => /^\..*\.tmp-/.test(part)))
-    .sort();
-}
-
-const isFolder = async (path: string): Promise<boolean> =>
-  stat(path).then(
-    (found) => found.isDirectory(),
-    () => false,
-  );
-
-const exists = async (path: string): Promise<boolean> =>
-  access(path).then(
-    () => true,
-    () => false,
-  );
-
-/** @throws RUN_INVALID */
-export function parseCommit(content: Buffer, record: string): Commit {
-  let value: unknown;
-  try {
-    value = JSON.parse(content.toString());
-  } catch {
-    value = undefined;
-  }
-  if (!COMMIT_SHAPE(value))
-    throw new DiffmineError('RUN_INVALID', `${record} is damaged.`, 'Remove it and run the same command again.');
-  return value as Commit;
-}
 
 /** The finished shards in a bucket. */
 class BucketShards implements ShardStore {
@@ -157,40 +101,6 @@ class BucketShards implements ShardStore {
       wanted ? wanted.includes(file) : true,
     );
   }
-}
-
-/** Where a committed file is in the bucket. @param at of the attempts: 'shards/00007' */
-function keyOf(at: string, attempt: string, file: string): string {
-  return file.startsWith(at) ? `${at}/${attempt}/${file}` : file;
-}
-
-/**
- * Copies a finished shard's files to their places in a local folder; those that are there stay.
- *
- * @param at of the attempts in the bucket: 'shards/00007'
- */
-export async function fetchCommitted(
-  bucket: Bucket,
-  path: string,
-  at: string,
-  commit: Commit,
-  wanted: (name: string) => boolean,
-): Promise<void> {
-  await together(
-    commit.files.filter(({ name }) => wanted(name)),
-    async ({ name, sha256 }) => {
-      const target = join(path, ...name.split('/'));
-      if (await exists(target)) return;
-      const key = keyOf(at, commit.attempt, name);
-      if ((await bucket.download(key, target)) && (await sha256File(target)) === sha256) return;
-      await rm(target, { force: true });
-      throw new DiffmineError(
-        'RUN_INVALID',
-        `${bucket.place}/${key} is missing or damaged.`,
-        `Remove ${bucket.place}/${at}.json and run the same command again: that shard is repeated.`,
-      );
-    },
-  );
 }
 
 export class BucketStore implements RunStore {

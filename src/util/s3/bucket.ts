@@ -1,25 +1,19 @@
-// A prefix in a bucket of an object store that speaks S3. Endpoint, region and credentials come from the AWS SDK's usual variables and files.
-// The SDK is an optional package: it is imported when the first bucket is opened.
+// A prefix in a bucket of an object store that speaks S3.
 import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdir, rename, rm, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { S3Client } from '@aws-sdk/client-s3';
-import { naming } from './disk.js';
-import { DiffmineError } from './errors.js';
+import { naming } from '../disk.js';
+import { DiffmineError } from '../errors.js';
+import { parsePlace } from '../place.js';
+import { together } from '../together.js';
+import { connect, isPassing, load, statusOf, type Failure, type Sdk } from './client.js';
 
-type Sdk = typeof import('@aws-sdk/client-s3');
-
-/** Requests under way at once. */
-const TOGETHER = 16;
 /** How long a store that does not answer is asked again, ms: a restart of its server is waited for. */
 const PATIENCE = 300_000;
-/** How long a connection may take to be made, ms. */
-const CONNECT = 10_000;
-/** How long nothing may come over a connection that waits for an answer, ms. */
-const SILENCE = 60_000;
 /** Tries of a conditional put that meets another one under way (409). */
 const CONFLICTS = 30;
 
@@ -31,88 +25,8 @@ export interface ObjectInfo {
   modified: number;
 }
 
-export const isBucket = (place: string): boolean => /^s3:\/\//i.test(place);
-
-/** A place inside another one: of a directory, or of a bucket. */
-export const placeIn = (place: string, name: string): string =>
-  isBucket(place) ? `${place.replace(/\/+$/, '')}/${name}` : join(place, name);
-
-/** `s3://bucket/a/b/` as bucket and prefix, without slashes at the ends. @throws INVALID_ARGUMENT */
-export function parsePlace(place: string): { bucket: string; prefix: string } {
-  const [, bucket = '', prefix = ''] = /^s3:\/\/([^/]*)\/?(.*)$/is.exec(place) ?? [];
-  if (
-    !/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/i.test(bucket) ||
-    /(^|\/)\.{0,2}(\/|$)/.test(prefix.replace(/\/+$/, '') || 'x')
-  )
-    throw new DiffmineError(
-      'INVALID_ARGUMENT',
-      `'${place}' is not a place in a bucket.`,
-      'Expected s3://BUCKET/PREFIX, such as s3://scans/cars.',
-    );
-  return { bucket, prefix: prefix.replace(/\/+$/, '') };
-}
-
-let sdk: Promise<Sdk> | undefined;
-let client: Promise<S3Client> | undefined;
-
-async function load(): Promise<Sdk> {
-  // its note on Node's version is for its own users
-  process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true';
-  sdk ??= import('@aws-sdk/client-s3').catch((cause: unknown) => {
-    throw new DiffmineError(
-      'SETUP',
-      'Buckets need the package @aws-sdk/client-s3, which is not installed.',
-      'Install it beside diffmine: npm install @aws-sdk/client-s3.',
-      { cause },
-    );
-  });
-  return sdk;
-}
-
-/** One client for the process: it keeps connections. */
-async function connect(): Promise<S3Client> {
-  client ??= load().then(({ S3Client: Client }) => {
-    const endpoint = process.env['AWS_ENDPOINT_URL_S3'] ?? process.env['AWS_ENDPOINT_URL'];
-    return new Client({
-      // servers behind an endpoint of one's own often know no bucket.host names and no region
-      ...(endpoint ? { endpoint, forcePathStyle: true } : {}),
-      ...(endpoint && !process.env['AWS_REGION'] ? { region: 'us-east-1' } : {}),
-      // by default the SDK sends checksums as trailers, which other stores than AWS refuse (411)
-      requestChecksumCalculation: 'WHEN_REQUIRED',
-      responseChecksumValidation: 'WHEN_REQUIRED',
-      maxAttempts: 6,
-      // a server that went away without a word, or a network that was cut, is noticed: by default requests wait for ever
-      requestHandler: { connectionTimeout: CONNECT, socketTimeout: SILENCE },
-    });
-  });
-  return client;
-}
-
-interface Failure {
-  name?: string;
-  message?: string;
-  code?: string;
-  $metadata?: { httpStatusCode?: number };
-}
-
-const statusOf = (error: unknown): number | undefined => (error as Failure | null)?.$metadata?.httpStatusCode;
-
 /** The SDK warns of empty texts. */
 const bytes = (data: string | Uint8Array): Uint8Array => (typeof data === 'string' ? Buffer.from(data) : data);
-
-/** Whether asking again can help: no answer at all, or one that says "later". */
-function isPassing(error: unknown): boolean {
-  const status = statusOf(error);
-  if (status !== undefined && status !== 200) return status >= 500 || status === 429 || status === 408;
-  const { name = '', code = '', message = '' } = error as Failure;
-  return (
-    /^(ECONNRESET|ECONNREFUSED|EPIPE|ETIMEDOUT|EAI_AGAIN|ENETUNREACH|EHOSTUNREACH|ENETDOWN|ERR_STREAM_PREMATURE_CLOSE)$/.test(
-      code,
-    ) ||
-    name === 'TimeoutError' ||
-    /socket hang up|aborted|premature close/i.test(message)
-  );
-}
 
 /** A prefix in a bucket. Keys are relative to it. */
 export class Bucket {
@@ -392,28 +306,4 @@ export class Bucket {
       await this.remove([name]).catch(() => undefined);
     }
   }
-}
-
-/** Calls `work` for every item, some of them at once. The first failure is thrown after those under way have ended. */
-export async function together<T>(
-  items: readonly T[],
-  work: (item: T) => Promise<void>,
-  limit = TOGETHER,
-): Promise<void> {
-  let next = 0;
-  let failed = false;
-  const lane = async (): Promise<void> => {
-    while (next < items.length && !failed) {
-      const item = items[next] as T;
-      next += 1;
-      try {
-        await work(item);
-      } catch (error) {
-        failed = true;
-        throw error;
-      }
-    }
-  };
-  const lanes = await Promise.allSettled(Array.from({ length: Math.min(limit, items.length) }, lane));
-  for (const outcome of lanes) if (outcome.status === 'rejected') throw outcome.reason;
 }
