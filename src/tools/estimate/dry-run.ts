@@ -6,7 +6,7 @@ import type { TrainOptions } from '../../stages/train/options.js';
 import { readRecord } from '../../stages/train/record.js';
 import { check } from '../../pipeline/resolve.js';
 import { readManifest } from '../../runs/manifest.js';
-import { isBucket } from '../../util/bucket.js';
+import { isBucket } from '../../util/place.js';
 import type { Hooks } from '../../util/hooks.js';
 import { inspect } from '../inspect/inspect.js';
 import { estimate, type Estimate } from './estimate.js';
