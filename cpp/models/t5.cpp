@@ -74,13 +74,12 @@ struct T5Encoder::Impl {
                      {config.relative_attention_num_buckets, config.num_heads});
     for (int64_t i = 0; i < config.num_layers; ++i) {
       const std::string p = "encoder.block." + std::to_string(i) + ".layer.";
-      layers.push_back({take(p + "0.layer_norm.weight", {d}), take(p + "0.SelfAttention.q.weight", {inner, d}),
-                        take(p + "0.SelfAttention.k.weight", {inner, d}),
-                        take(p + "0.SelfAttention.v.weight", {inner, d}),
-                        take(p + "0.SelfAttention.o.weight", {d, inner}), take(p + "1.layer_norm.weight", {d}),
-                        take(p + "1.DenseReluDense.wi_0.weight", {ff, d}),
-                        take(p + "1.DenseReluDense.wi_1.weight", {ff, d}),
-                        take(p + "1.DenseReluDense.wo.weight", {d, ff})});
+      layers.push_back(
+          {take(p + "0.layer_norm.weight", {d}), take(p + "0.SelfAttention.q.weight", {inner, d}),
+           take(p + "0.SelfAttention.k.weight", {inner, d}), take(p + "0.SelfAttention.v.weight", {inner, d}),
+           take(p + "0.SelfAttention.o.weight", {d, inner}), take(p + "1.layer_norm.weight", {d}),
+           take(p + "1.DenseReluDense.wi_0.weight", {ff, d}), take(p + "1.DenseReluDense.wi_1.weight", {ff, d}),
+           take(p + "1.DenseReluDense.wo.weight", {d, ff})});
     }
     final_norm = take("encoder.final_layer_norm.weight", {d});
     weights.expect_all_taken({"encoder.embed_tokens.weight"});
@@ -108,8 +107,8 @@ struct T5Encoder::Impl {
   }
 
   at::Tensor forward(const at::Tensor& ids, const Context& context) const {
-    const auto buckets = t5_buckets(ids.size(1), config.relative_attention_num_buckets,
-                                    config.relative_attention_max_distance);
+    const auto buckets =
+        t5_buckets(ids.size(1), config.relative_attention_num_buckets, config.relative_attention_max_distance);
     const auto bias =
         exact(at::embedding(distances.to(at::kFloat), buckets)).permute({2, 0, 1}).unsqueeze(0).contiguous();
     auto h = exact(at::embedding(tokens, ids.to(at::kCPU)));
@@ -139,8 +138,7 @@ at::Tensor T5Encoder::forward(const at::Tensor& ids, const Context& context) con
     throw Error(code::kInvalidArgument, "T5 takes token ids [M, tokens] int64.");
   const int64_t vocab = impl_->config.vocab_size;
   if (ids.numel() && (ids.min().item<int64_t>() < 0 || ids.max().item<int64_t>() >= vocab)) {
-    throw Error(code::kInvalidArgument,
-                "A token id is outside T5's vocabulary of " + std::to_string(vocab) + ".",
+    throw Error(code::kInvalidArgument, "A token id is outside T5's vocabulary of " + std::to_string(vocab) + ".",
                 "Does tokenizer_3 belong to text_encoder_3?");
   }
   auto made = impl_->forward(ids, context);

@@ -35,8 +35,8 @@ class T5Encoder {
   std::unique_ptr<Impl> impl_;
 };
 
-// Buckets of the distances from each query (rows) to each key, [tokens, tokens] int64: half of them for keys that follow,
-// exact up to a quarter of them, then logarithmic up to max_distance.
+// Buckets of the distances from each query (rows) to each key, [tokens, tokens] int64: half of them for keys that
+// follow, exact up to a quarter of them, then logarithmic up to max_distance.
 at::Tensor t5_buckets(int64_t tokens, int64_t buckets, int64_t max_distance);
 
 }  // namespace diffmine

@@ -47,7 +47,7 @@ export function defaultFeatures(source: Denoiser & Pick<ModelSource, 'schedule'>
 export const DEFAULT_RANGE: Range = [0.1, 0.7];
 /**
  * The paper's range holds noise of 0.34 to 3.3 times the signal. A flow has that at sigma = 0.26 to 0.77, and its timesteps are sigma T; DiT's schedule,
- * which is linear in beta, at t = 0.10 to 0.49.
+ * which is linear in beta, at t = 0.10 to 0.49. docs/results/timesteps.md: contrast divided by noise depends on the noise level alone.
  */
 const FLOW_RANGE: Range = [0.25, 0.75];
 const DIT_RANGE: Range = [0.1, 0.5];
