@@ -95,5 +95,6 @@ function unreadable(file: string, cause: unknown, reason?: string): DiffmineErro
       ?.trim()
       .replaceAll(file, () => name)
       .replace(/\.$/, '');
-  return new DiffmineError('IMAGE_UNREADABLE', `The image '${name}' cannot be read: ${line}.`, undefined, { cause });
+  const what = `cannot be read: ${line}.`;
+  return new DiffmineError('IMAGE_UNREADABLE', `The image '${name}' ${what}`, undefined, { cause, reason: what });
 }

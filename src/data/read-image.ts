@@ -93,8 +93,10 @@ export function scoredSize(source: Size, options: SizeOptions): ScoredSize {
 
 /** @param subject whom an error speaks of */
 function fit(source: Size, { size, rule, multiple, patch }: SizeOptions, subject: string): ScoredSize {
-  const unfit = (reason: string): DiffmineError =>
-    new DiffmineError('IMAGE_UNREADABLE', `${subject} cannot be used: ${reason}.`);
+  const unfit = (why: string): DiffmineError => {
+    const reason = `cannot be used: ${why}.`;
+    return new DiffmineError('IMAGE_UNREADABLE', `${subject} ${reason}`, undefined, { reason });
+  };
   const { width: w, height: h } = source;
   const text = `${w} x ${h} px`;
   if (w * h > MAX_PIXELS) throw unfit(`it has more than ${MAX_PIXELS / 1e6} million pixels (${text})`);
@@ -133,12 +135,31 @@ export async function readImage(file: string, options: SizeOptions): Promise<Rea
     const target = fit(source, options, `The image '${path.basename(file)}'`);
     // floats of one or three channels beside the RGB of 8 bits that becomes of them
     const bytesPerPixel = metadata.depth === 'uchar' ? 4 : metadata.depth === 'ushort' ? 8 : 28;
-    const pixels = await decoding.pass(source.width * source.height * bytesPerPixel, () =>
-      decode(image, metadata, source, target),
+    const pixels = await decoding.pass(source.width * source.height * bytesPerPixel, async () =>
+      explained(async () => decode(sharp(bytes, LENIENT), metadata, source, target)),
     );
     return { pixels, ...target, sourceWidth: source.width, sourceHeight: source.height };
   } catch (cause) {
     throw await undecodable(file, cause);
+  }
+}
+
+/** Attempts to learn from libvips what is wrong with an image. */
+const ATTEMPTS = 8;
+
+/**
+ * What `decode` returns. libvips keeps the text of an error in one place for all its threads, and any of them that ends may clear it: then the reason is
+ * unknown, and decoding again tells it.
+ */
+export async function explained<Result>(decode: () => Promise<Result>): Promise<Result> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await decode();
+    } catch (error) {
+      const unknown = error instanceof Error && /^Unknown error\.?$/.test(error.message);
+      if (!unknown) throw error;
+      if (attempt === ATTEMPTS) throw new Error('its data are damaged or cut off', { cause: error });
+    }
   }
 }
 

@@ -12,7 +12,7 @@ import { isRemote } from './bytes/names.js';
 import { ParquetFile } from './bytes/parquet.js';
 import { openSource } from './bytes/source.js';
 import { cellText, labelProblem, listedLabel } from './table-labels.js';
-import { csvRecords, textLines } from './text/index.js';
+import { csvRecords, textLines, type Delimiter } from './text/index.js';
 
 /** A row as text: `values` by column, and the line it begins on (from 1). */
 interface Row {
@@ -82,9 +82,10 @@ const COMPRESSED = /\.(?:gz|tgz|bz2|xz|zst|zip|7z)$/i;
  */
 export async function readTable(file: string, root: string, options: DatasetOptions): Promise<Listing> {
   const extension = path.extname(file).toLowerCase();
+  const separators: Delimiter[] = [];
   const tables =
     extension === '.csv'
-      ? csvRows(file, options)
+      ? csvRows(file, options, (one) => separators.push(one))
       : extension === '.jsonl' || extension === '.ndjson'
         ? jsonRows(file, options)
         : extension === '.parquet'
@@ -148,6 +149,9 @@ export async function readTable(file: string, root: string, options: DatasetOpti
       });
     });
   }
+  for (const separator of separators)
+    if (separator !== ',')
+      found.warnings.push(`${name}: fields are separated by ${separator === ';' ? 'semicolons' : 'tabs'}.`);
   if (unlabeled.length > 0) found.warnings.push(unlabeledWarning(unlabeled, rule));
   if (found.count === 0) throw new DiffmineError('DATASET_INVALID', `The table '${file}' has no rows.`, COLUMNS);
   return found;
@@ -201,10 +205,14 @@ async function same(a: string, b: string): Promise<boolean> {
   return one !== undefined && other !== undefined && one.dev === other.dev && one.ino === other.ino;
 }
 
-async function* csvRows(file: string, options: DatasetOptions): AsyncGenerator<Rows> {
+async function* csvRows(
+  file: string,
+  options: DatasetOptions,
+  onDelimiter: (delimiter: Delimiter) => void,
+): AsyncGenerator<Rows> {
   const name = path.basename(file);
   let columns: string[] | undefined;
-  for await (const records of csvRecords(file, options)) {
+  for await (const records of csvRecords(file, options, onDelimiter)) {
     const rows: Row[] = [];
     for (const { fields, line } of records) {
       if (!columns) {

@@ -42,6 +42,8 @@ export class DiffmineError extends Error {
   override readonly name = 'DiffmineError';
   /** the option that is wrong, by its name in the API */
   readonly option?: string;
+  /** what is wrong with the image that the message names, for texts that name it themselves */
+  readonly reason?: string;
 
   /**
    * @param code what kind of error
@@ -52,16 +54,20 @@ export class DiffmineError extends Error {
     readonly code: ErrorCode,
     message: string,
     readonly hint?: string,
-    options: { cause?: unknown; option?: string } = {},
+    options: { cause?: unknown; option?: string; reason?: string } = {},
   ) {
     super(message, 'cause' in options ? { cause: options.cause } : undefined);
     if (options.option !== undefined) this.option = options.option;
+    if (options.reason !== undefined) this.reason = options.reason;
   }
 
   get exitCode(): number {
     return EXIT_CODES[this.code];
   }
 }
+
+/** What is wrong, beside the name of the image it is wrong with. */
+export const reasonAlone = (error: DiffmineError): string => error.reason ?? error.message;
 
 /** Any thrown value as a DiffmineError: native errors keep code and hint, system errors become IO, the rest INTERNAL. */
 export function asDiffmineError(thrown: unknown): DiffmineError {

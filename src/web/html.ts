@@ -71,6 +71,9 @@ export function duration(seconds: number): string {
     .join(' ');
 }
 
+/** Millions with three digits: 2,570, 860, 0.654. */
+export const millions = (value: number): string => Number((value / 1e6).toPrecision(3)).toLocaleString('en');
+
 /** 3.1 M, 860 M, 12 k. */
 export function large(value: number): string {
   for (const [unit, size] of [

@@ -296,7 +296,10 @@ describe('images', () => {
     expect(reasons['1950/empty.jpg']).toContain('empty');
     expect(reasons['1950/dot.png']).toContain('smaller than the patch');
     expect(reasons['1950/wide.png']).toContain('16 times');
-    for (const name of Object.keys(reasons)) expect(ran.stderr).toContain(`skipped ${name}`);
+    for (const [name, reason] of Object.entries(reasons)) {
+      expect(ran.stderr).toContain(`skipped ${name}: ${reason}`);
+      expect(reason).not.toContain(path.basename(name));
+    }
 
     const exported = await cli(['export', out, '--table', 'images', '--format', 'json']);
     const images = JSON.parse(exported.stdout) as { image: string; source_width: number; source_height: number }[];

@@ -1,6 +1,7 @@
 // Tables whose fields are separated by semicolons or tabs.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { openDataset } from '../../src/data/index.js';
 import { readCsv } from '../../src/data/text/csv.js';
 import { temporaryFolder } from '../helpers/folders.js';
 
@@ -22,4 +23,15 @@ test.each([',', ';', '\t'])('fields separated by %j', async (separator) => {
     ['b.jpg', ''],
     ['c\n.jpg', '2'],
   ]);
+});
+
+test.each([
+  [',', []],
+  [';', ['table.csv: fields are separated by semicolons.']],
+  ['\t', ['table.csv: fields are separated by tabs.']],
+])('a dataset says so: %j', async (separator, warnings) => {
+  writeFileSync(join(folder, 'a.png'), 'x');
+  const file = join(folder, 'table.csv');
+  writeFileSync(file, [`image${separator}label`, `a.png${separator}old`].join('\n'));
+  expect((await openDataset(file)).warnings).toEqual(warnings);
 });

@@ -141,6 +141,8 @@ describe('without weights or a GPU', () => {
     );
     // 10 images of a label of 40 and 30 of the others test its clusters
     expect(await passes({ images: 240, top: 2, ensemble: 1 })).toBe(6 * (2 + 10 + 30));
+    const { images, like } = base;
+    expect(await estimate({ images, like, labels: ['A', 'B'] })).toMatchObject({ labels: 2 });
     expect((await estimate({ ...base, rate: 10 })).hours).toBeCloseTo((60 * 16) / 10 / 3600, 12);
   });
 

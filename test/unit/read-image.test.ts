@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import sharp, { type Sharp } from 'sharp';
-import { measureImage, readImage, scoredSize, type SizeOptions } from '../../src/data/read-image.js';
+import { explained, measureImage, readImage, scoredSize, type SizeOptions } from '../../src/data/read-image.js';
 import { readSafetensors } from '../../src/engine/index.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
@@ -434,3 +434,26 @@ function crc32(bytes: Uint8Array): number {
   }
   return (crc ^ 0xffffffff) >>> 0;
 }
+
+test('the reason is told where other decoders run, too', async () => {
+  const jpeg = await rgb(noise(96, 80), 96, 80).jpeg().toBuffer();
+  const [whole, cut] = [file('whole.jpg', jpeg), file('cut.jpg', jpeg.subarray(0, jpeg.length / 2))];
+  const ends = await Promise.allSettled(
+    Array.from({ length: 48 }, async (_, i) => readImage(i % 2 ? cut : whole, SOURCE)),
+  );
+  const reasons = ends.flatMap((end) => (end.status === 'rejected' ? [end.reason as unknown] : []));
+  expect(reasons).toHaveLength(24);
+  for (const reason of reasons) expect(reason).toEqual(unreadable(/cannot be read: (VipsJpeg: |its data are damaged)/));
+});
+
+test('an unknown reason is asked for again, a known one is not', async () => {
+  const said: string[] = [];
+  const failing = (messages: string[]) => async (): Promise<never> => {
+    said.push(messages.shift() as string);
+    throw new Error(said.at(-1));
+  };
+  await expect(explained(failing(['Unknown error', 'premature end']))).rejects.toThrow('premature end');
+  await expect(explained(failing(['bad seek']))).rejects.toThrow('bad seek');
+  await expect(explained(failing(Array.from({ length: 9 }, () => 'Unknown error')))).rejects.toThrow('damaged');
+  expect(said).toHaveLength(2 + 1 + 8);
+});

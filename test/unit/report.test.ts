@@ -492,11 +492,9 @@ describe('writeReport', () => {
     unlinkSync(join(moved, gone));
     const lines: string[] = [];
     const summary = await writeReport({ run, dataset: moved }, { onLog: (line) => lines.push(line) });
-    expect(summary.missing).toEqual([
-      { image: gone, reason: `The image '${gone.split('/').pop()}' cannot be read: there is no such file.` },
-    ]);
+    expect(summary.missing).toEqual([{ image: gone, reason: 'cannot be read: there is no such file.' }]);
     expect(summary.images).toBe(8);
-    expect(lines.some((line) => line.includes(gone))).toBe(true);
+    expect(lines).toContain(`Cannot show ${gone}: cannot be read: there is no such file.`);
     expect(
       load(join(run, 'report'))
         .labels[0]!.images.find(([, path]) => path === gone)!

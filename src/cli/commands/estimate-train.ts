@@ -2,7 +2,7 @@
 import type { TrainingEstimate } from '../../tools/estimate/train.js';
 import { ESTIMATE_TRAIN } from '../../tools/estimate/options.js';
 import { byteSize } from '../../util/bytes.js';
-import { count, whole } from '../../web/html.js';
+import { count, millions, whole } from '../../web/html.js';
 import { command } from '../command.js';
 import { line, operationCount, priceLine, timeText } from '../estimates.js';
 
@@ -15,7 +15,7 @@ export function trainingText(found: TrainingEstimate, unmeasured = 'give --rate,
       ? ''
       : `, ${((found.steps * found.trainBatch) / found.images).toPrecision(2)} epochs of ${count(found.images, 'image')}`;
   return [
-    line('model', `${found.model}, ${(found.parameters / 1e6).toPrecision(3)} million parameters`),
+    line('model', `${found.model}, ${millions(found.parameters)} million parameters`),
     line('steps', `${whole(found.steps)} of ${count(found.trainBatch, 'image')} at ${found.size} px${epochs}`),
     line('step', `${operationCount(found.operations)} (computed)`),
     line(

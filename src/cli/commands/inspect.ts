@@ -59,7 +59,7 @@ function confoundText(found: DatasetInspection['confounds']): string[] {
   return [
     told.length === 0
       ? `Confounds: none of ${PROPERTIES.join(', ')} alone tells a label from the others (${count(found.images, 'image')} measured).`
-      : `Confounds: labels that a property of the whole image tells from the others (${count(found.images, 'image')} measured):`,
+      : `Confounds: labels that a property of the whole image tells from the others (${count(found.images, 'image')} measured; an AUROC of 0.5 is chance, 0 or 1 tells every image):`,
     ...told.map(
       ({ label, property, auroc: { value, low, high } }) =>
         `  ${label}: ${property}, AUROC ${figure(value)} [${figure(low)}, ${figure(high)}]`,

@@ -3,7 +3,7 @@ import { relative } from 'node:path';
 import { sourceOf } from '../../data/options.js';
 import { learnedSentence, VERDICTS } from '../../models/learned.js';
 import type { Learned } from '../../models/training.js';
-import { count } from '../../web/html.js';
+import { count, millions } from '../../web/html.js';
 import { quoted } from '../../util/shell.js';
 import { command } from '../command.js';
 import { DRY_RUN, trainPlanText } from '../dry-run.js';
@@ -54,7 +54,7 @@ function onTrain(output: Output): (event: TrainEvent) => void {
         }
         output.log(
           `${event.resumed ? `Resuming at step ${event.step}` : 'Training'} in ${event.path}: ${count(event.images, 'image')} of ${count(event.labels, 'label')} (${event.heldOut} more held out), ` +
-            `${(event.trained / 1e6).toPrecision(3)} of ${(event.parameters / 1e6).toPrecision(3)} million parameters, ${count(event.steps, 'step')}, ${event.dtype} on ${event.device}.`,
+            `${millions(event.trained)} of ${millions(event.parameters)} million parameters, ${count(event.steps, 'step')}, ${event.dtype} on ${event.device}.`,
         );
         break;
       case 'step':

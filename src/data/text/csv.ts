@@ -147,18 +147,32 @@ export class CsvParser {
   }
 }
 
+export type Delimiter = ',' | ';' | '\t';
+
 /** What separates the fields of a table, by its first line: commas, or else semicolons or tabs, as spreadsheets write in some languages. */
-export function delimiterOf(text: string): ',' | ';' | '\t' {
+export function delimiterOf(text: string): Delimiter {
   const line = text.slice(0, /[\r\n]/.exec(text)?.index ?? text.length);
   return line.includes(',') ? ',' : line.includes(';') ? ';' : line.includes('\t') ? '\t' : ',';
 }
 
-/** Records of a CSV file as they are read, some at a time; the first is the header. Throws as decodeFile and CsvParser. */
-export async function* csvRecords(file: string, options: TextOptions = {}): AsyncGenerator<CsvRecord[]> {
+/**
+ * Records of a CSV file as they are read, some at a time; the first is the header. Throws as decodeFile and CsvParser.
+ *
+ * @param onDelimiter is told what separates the fields, before the first records
+ */
+export async function* csvRecords(
+  file: string,
+  options: TextOptions = {},
+  onDelimiter?: (delimiter: Delimiter) => void,
+): AsyncGenerator<CsvRecord[]> {
   let parser: CsvParser | undefined;
   for await (const piece of decodeFile(file, options)) {
     if (piece === '') continue;
-    parser ??= new CsvParser(path.basename(file), delimiterOf(piece));
+    if (!parser) {
+      const delimiter = delimiterOf(piece);
+      onDelimiter?.(delimiter);
+      parser = new CsvParser(path.basename(file), delimiter);
+    }
     yield parser.push(piece);
   }
   if (parser) yield parser.end();

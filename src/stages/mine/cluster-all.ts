@@ -80,7 +80,10 @@ export async function clusterAll(context: ClusterContext, hooks: Hooks<MineEvent
     notes: [...notes, ...(short === undefined ? [] : [short])],
   };
   const each = `${count(recorded.ensemble, 'forward pass', 'forward passes')} each`;
-  if (work > 0) hooks.onLog?.(`Features: ${count(work, 'image')}, ${each} through part of the UNet.`);
+  if (work > 0)
+    hooks.onLog?.(
+      `Features: ${count(work, 'image')}${ranked.length > 1 ? ', counted for each label that needs it' : ''}, ${each} through part of the UNet.`,
+    );
   const started = performance.now();
   let images = 0;
   const dift = {

@@ -1,6 +1,6 @@
 // One label of the report: its sprite sheets, context images and heat maps drawn, and its data file written.
 import { imageFile, openImage } from '../../data/index.js';
-import { asDiffmineError, DiffmineError } from '../../util/errors.js';
+import { asDiffmineError, DiffmineError, reasonAlone } from '../../util/errors.js';
 import { contrastWords, mapEnds, mapMeaning, quoted, type Contrast } from '../../runs/contrast.js';
 import { imageKey, type Run } from '../../runs/run.js';
 import type { MinedPatchRow } from '../../runs/schema.js';
@@ -218,7 +218,7 @@ async function open(image: string, boxes: readonly MinedPatchRow[], context: Dra
       Math.min(...boxes.map((box) => Math.min(box.width, box.height))),
     );
   } catch (error) {
-    context.missing.set(image, asDiffmineError(error).message.split('\n')[0] as string);
+    context.missing.set(image, reasonAlone(asDiffmineError(error)).split('\n')[0] as string);
     return null;
   }
 }

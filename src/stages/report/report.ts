@@ -347,7 +347,7 @@ function tell({ labels, patches, images, maps, missing, bytes }: ReportSummary, 
       `${count(images, 'image')} (${size(bytes.images)}) and ${count(maps, 'typicality map')} (${size(bytes.maps)}) loaded on click; ${size(bytes.total)} in all.`,
   ];
   if (!mapsKept) lines.push('No typicality maps: the scan ran with --no-maps.');
-  for (const { image, reason } of missing.slice(0, 5)) lines.push(`Cannot show ${image}: ${reason}.`);
+  for (const { image, reason } of missing.slice(0, 5)) lines.push(`Cannot show ${image}: ${reason}`);
   if (missing.length > 5)
     lines.push(`Cannot show ${count(missing.length - 5, 'more image')}; the report lists all of them.`);
   if (missing.length > 0) lines.push('If the images have moved, name their folder with `dataset`.');

@@ -12,7 +12,7 @@ import {
 } from '../../data/index.js';
 import { imagesPerCall } from '../../pipeline/batch.js';
 import type { ShardContext, ShardCounts } from '../../pipeline/stage.js';
-import { DiffmineError } from '../../util/errors.js';
+import { DiffmineError, reasonAlone } from '../../util/errors.js';
 import type { Conditions, Engine } from '../../engine/index.js';
 import type { Tensor, TypicalityInput, TypicalityOutput } from '../../engine/types.js';
 import { contentOf } from '../../data/checksums.js';
@@ -123,9 +123,9 @@ export async function scoreImages<T>(
   const images = await imagesAt(context, task.places);
   const contents = new Map<number, string | null>();
   const skip = (index: number, image: DatasetImage, error: DiffmineError): void => {
-    reasons.set(index, error.message);
+    reasons.set(index, reasonAlone(error));
     meter.drop(samples * unetCallsOf(contrasts, [image]));
-    meter.image(image.path, error.message);
+    meter.image(image.path, reasonAlone(error));
   };
 
   const perCall = ({ image, width, height, contrast }: Item): number => {

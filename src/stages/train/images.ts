@@ -4,7 +4,7 @@ import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { measureImage, readImage, scoredSize, type DatasetImage, type ImageList } from '../../data/index.js';
 import { prefetch } from '../../data/prefetch.js';
-import { DiffmineError } from '../../util/errors.js';
+import { DiffmineError, reasonAlone } from '../../util/errors.js';
 import { readSafetensors, writeSafetensors, type Engine } from '../../engine/index.js';
 import { toFloat16, toFloat32 } from '../../engine/tensor.js';
 import type { Image, Tensor } from '../../engine/types.js';
@@ -102,11 +102,9 @@ const sizeOptions = (side: number) => ({ size: side, rule: 'floor', multiple: 1,
 
 /** A crop needs both sides; images are never enlarged. */
 function checkSide(name: string, { width, height }: { width: number; height: number }, side: number): void {
-  if (Math.min(width, height) < side)
-    throw new DiffmineError(
-      'IMAGE_UNREADABLE',
-      `The image '${name}' is smaller than the crop of ${side} px (${width} x ${height} px).`,
-    );
+  if (Math.min(width, height) >= side) return;
+  const reason = `is smaller than the crop of ${side} px (${width} x ${height} px).`;
+  throw new DiffmineError('IMAGE_UNREADABLE', `The image '${name}' ${reason}`, undefined, { reason });
 }
 
 async function openPixels(images: ImageList, fold: number, { side, signal, onProgress }: CropOptions): Promise<Crops> {
@@ -118,7 +116,7 @@ async function openPixels(images: ImageList, fold: number, { side, signal, onPro
   };
   for await (const { item, value, error } of prefetch(images, measure, () => 100, { signal })) {
     if (value) usable.push(value);
-    else skipped.push({ image: item.path, label: item.label, reason: error.message });
+    else skipped.push({ image: item.path, label: item.label, reason: reasonAlone(error) });
     onProgress?.(usable.length + skipped.length, images.length);
   }
   const held = new Map<number, Image>();
@@ -285,7 +283,7 @@ async function encode(
     const name = String(records.length);
     const record = { image: item.path, label: item.label };
     if (!value) {
-      records.push({ ...record, skipped: error.message });
+      records.push({ ...record, skipped: reasonAlone(error) });
       continue;
     }
     records.push({ ...record, width: value.width, height: value.height });

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { readImage, type ImageList, type ReadImage, type SizeOptions } from '../../data/index.js';
-import { DiffmineError } from '../../util/errors.js';
+import { DiffmineError, reasonAlone } from '../../util/errors.js';
 import { chunks, groupBy } from '../../util/group.js';
 import type { ModelFolder } from '../../models/index.js';
 import type { Engine } from '../../engine/index.js';
@@ -90,9 +90,9 @@ async function translateImages(context: Context, shard: number): Promise<Omit<Sh
     } catch (error) {
       if (!(error instanceof DiffmineError && error.code === 'IMAGE_UNREADABLE')) throw error;
       const sha256 = await contentOf(image.file);
-      skipped.push({ image: image.path, label: image.label, reason: error.message, sha256 });
+      skipped.push({ image: image.path, label: image.label, reason: reasonAlone(error), sha256 });
       meter.drop(context.expectedOf(place));
-      meter.image(image.path, error.message);
+      meter.image(image.path, reasonAlone(error));
     }
   }
   const lines = new Map<number, TranslatedLine>();

@@ -25,7 +25,7 @@ export const ESTIMATE = optionsOf('estimate', {
   labelCount: option(fields.whole(1, 100_000).optional(), {
     group: 'What',
     description: 'With `images`: number of labels that the images are spread over',
-    shown: '10',
+    shown: '10, or as many as `labels` names',
   }),
   device: option(fields.either(fields.oneOf(CARD_NAMES), fields.device()).default('auto'), {
     group: 'Device',

@@ -164,7 +164,7 @@ async function known(asked: Asked, like: Architecture, hooks: Hooks<ScanEvent>):
 
 /** The images of a dataset, or as many as are asked for, in equal labels. */
 async function countsOf(asked: Asked): Promise<Counts> {
-  const { dataset, images, labelCount = Math.min(LABELS, images ?? LABELS) } = asked;
+  const { dataset, images, labels, labelCount = labels?.length ?? Math.min(LABELS, images ?? LABELS) } = asked;
   if (images === undefined) {
     if (dataset === undefined)
       throw new DiffmineError('INVALID_ARGUMENT', '`images` is missing.', 'Give the number of images, or a dataset.');
@@ -173,7 +173,10 @@ async function countsOf(asked: Asked): Promise<Counts> {
   check(dataset === undefined, '`images` and `dataset` contradict each other.', 'Give one of them.');
   check(labelCount <= images, `${labelCount} labels are more than ${images} images.`, 'Give a smaller `labelCount`.');
   const counts = new Map(
-    Array.from({ length: labelCount }, (_, i) => [`label ${i + 1}`, Math.floor((images + i) / labelCount)]),
+    Array.from({ length: labelCount }, (_, i) => [
+      labels?.[i] ?? `label ${i + 1}`,
+      Math.floor((images + i) / labelCount),
+    ]),
   );
   return { length: images, countByLabel: () => counts };
 }

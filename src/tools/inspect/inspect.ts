@@ -13,7 +13,7 @@ import {
   type LayoutName,
 } from '../../data/index.js';
 import { confoundsOf, type Confounds } from '../../data/confounds.js';
-import { DiffmineError, asDiffmineError } from '../../util/errors.js';
+import { asDiffmineError, DiffmineError, reasonAlone } from '../../util/errors.js';
 import { LORA } from '../../models/lora-folder.js';
 import { writeImageGrid, type ImageGrid } from './grid.js';
 import { resolved } from '../../options/check.js';
@@ -177,7 +177,7 @@ async function inspectDataset(
     } catch (thrown) {
       const error = asDiffmineError(thrown);
       if (error.code !== 'IMAGE_UNREADABLE') throw error;
-      unreadable.push({ image: image.path, reason: error.message });
+      unreadable.push({ image: image.path, reason: reasonAlone(error) });
     }
   }
   const range = (sides: number[]): [number, number] | null =>
