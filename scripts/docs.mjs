@@ -1,19 +1,18 @@
 // Writes the generated pages: docs/reference/cli.md from the schemas of the options, docs/reference/api/ from the
-// types, with the options' descriptions and defaults from the same schemas.
+// types, with the options' descriptions and defaults from the same schemas; and the code on all pages from regions of tests (docs-code.mjs).
 //
-//   node scripts/docs.mjs            write both
+//   node scripts/docs.mjs            write all
 //   node scripts/docs.mjs --check    write nothing; exit code 1 when a page is out of date
-//   --only cli | --only api          one of the two
+//   --only cli | api | code          one of them
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
+import { codePages } from './docs-code.mjs';
 import { compileTypeScript } from './packages.mjs';
 import { fail, optionsOf, root, SetupError } from './steps.mjs';
-
-const reference = path.join(root, 'docs', 'reference');
 
 /** The guide of each command, relative to docs/reference. */
 const GUIDES = {
@@ -212,45 +211,52 @@ function texts(folder) {
   return Object.fromEntries(names.sort().map((name) => [name, fs.readFileSync(path.join(folder, name), 'utf8')]));
 }
 
+/** Pages by path relative to the root. */
 async function generate(only) {
-  const pages = {};
-  if (only !== 'api') {
+  const pages = only === undefined || only === 'code' ? codePages() : {};
+  if (only === undefined || only === 'cli') {
     await compileTypeScript();
-    pages['cli.md'] = await cliPage();
+    pages['docs/reference/cli.md'] = await cliPage();
   }
-  if (only !== 'cli') {
+  if (only === undefined || only === 'api') {
     const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'diffmine-api-'));
     writeApi(scratch);
     await compileTypeScript();
     for (const [name, text] of Object.entries(texts(scratch)))
-      pages[path.join('api', name)] = await describeOptions(text);
+      pages[path.join('docs/reference/api', name)] = await describeOptions(text);
     fs.rmSync(scratch, { recursive: true });
-    pages[path.join('api', 'README.md')] = API_INDEX;
+    pages['docs/reference/api/README.md'] = API_INDEX;
   }
   return pages;
 }
 
 async function main() {
   const { check, only } = optionsOf({ check: { type: 'boolean' }, only: { type: 'string' } });
-  if (only !== undefined && !['cli', 'api'].includes(only))
-    throw new SetupError(`There is no part "${only}".`, 'One of: cli, api.');
+  if (only !== undefined && !['cli', 'api', 'code'].includes(only))
+    throw new SetupError(`There is no part "${only}".`, 'One of: cli, api, code.');
   const pages = await generate(only);
-  const present = texts(reference);
-  const stale = Object.keys(present).filter((name) => name.startsWith('api') && only !== 'cli' && !(name in pages));
-  const changed = Object.keys(pages).filter((name) => pages[name] !== present[name]);
+  const api = Object.keys(texts(path.join(root, 'docs/reference/api'))).map((name) =>
+    path.join('docs/reference/api', name),
+  );
+  const stale = api.filter((name) => (only === undefined || only === 'api') && !(name in pages));
+  const present = (name) => {
+    const file = path.join(root, name);
+    return fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : undefined;
+  };
+  const changed = Object.keys(pages).filter((name) => pages[name] !== present(name));
   if (check) {
-    for (const name of [...changed, ...stale]) console.error(`docs/reference/${name} is out of date.`);
+    for (const name of [...changed, ...stale]) console.error(`${name} is out of date.`);
     if (changed.length + stale.length > 0) {
       console.error('Run: node scripts/docs.mjs');
       process.exitCode = 1;
     }
     return;
   }
-  for (const name of stale) fs.rmSync(path.join(reference, name));
+  for (const name of stale) fs.rmSync(path.join(root, name));
   for (const name of changed) {
-    fs.mkdirSync(path.dirname(path.join(reference, name)), { recursive: true });
-    fs.writeFileSync(path.join(reference, name), pages[name]);
-    console.log(`wrote docs/reference/${name}`);
+    fs.mkdirSync(path.dirname(path.join(root, name)), { recursive: true });
+    fs.writeFileSync(path.join(root, name), pages[name]);
+    console.log(`wrote ${name}`);
   }
 }
 

@@ -1,15 +1,14 @@
-// The docs: generated pages are current, commands are accepted, links lead somewhere, examples compile.
+// The docs: generated pages are current, commands are accepted, links lead somewhere. test/docs runs the code.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import ts from 'typescript';
 import { COMMON, flagsOf } from '../../src/cli/options.js';
 import { EXIT_CODES } from '../../src/util/errors.js';
 import { COMMANDS, checkCommand, words } from '../helpers/commands.js';
 import { PAGES, readPage, shellLines } from '../helpers/pages.js';
 import { ROOT } from './cli.js';
 
-test.each(['cli', 'api'])('the generated reference is current: %s (else run: npm run docs)', (part) => {
+test.each(['cli', 'api', 'code'])('what is generated is current: %s (else run: npm run docs)', (part) => {
   const ran = spawnSync(process.execPath, ['scripts/docs.mjs', '--check', '--only', part], {
     cwd: ROOT,
     encoding: 'utf8',
@@ -135,45 +134,4 @@ test('docs/README.md leads to every page', () => {
   const seen = new Set<string>(['docs/README.md']);
   for (const page of seen) for (const next of linked(page)) if (PAGES.includes(next)) seen.add(next);
   expect(PAGES.filter((page) => page.startsWith('docs') && !seen.has(page))).toEqual([]);
-});
-
-test('the TypeScript examples compile against the sources', () => {
-  const markdown = PAGES.map(readPage).join('\n');
-  // an example with await at the top level is a program: as a function, it compiles as CommonJS, too
-  const examples = [...markdown.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) =>
-    (code ?? '').replace(
-      /^await [\s\S]*/m,
-      (program) => `export async function program(): Promise<void> {\n${program}}\n`,
-    ),
-  );
-  expect(examples.length).toBeGreaterThanOrEqual(5);
-  // Each example is a module of its own, in a file that exists only here.
-  const files = new Map(
-    examples.map((code, i) => [
-      path.join(ROOT, 'test', `api-example-${i}.ts`),
-      code.replaceAll("'diffmine'", "'../src/index.js'").replace(/'diffmine\/(\w+)'/g, "'../src/$1.js'"),
-    ]),
-  );
-  const { config } = ts.readConfigFile(path.join(ROOT, 'tsconfig.json'), (file) => ts.sys.readFile(file)) as {
-    config: { compilerOptions: object };
-  };
-  const { options } = ts.convertCompilerOptionsFromJson(
-    { ...config.compilerOptions, rootDir: ROOT, noEmit: true },
-    ROOT,
-  );
-  const host = ts.createCompilerHost(options);
-  const { getSourceFile, fileExists, readFile } = host;
-  host.fileExists = (file) => files.has(path.normalize(file)) || fileExists(file);
-  host.readFile = (file) => files.get(path.normalize(file)) ?? readFile(file);
-  host.getSourceFile = (file, language) => {
-    const code = files.get(path.normalize(file));
-    return code === undefined ? getSourceFile(file, language) : ts.createSourceFile(file, code, language);
-  };
-  const program = ts.createProgram([...files.keys()], options, host);
-  const messages = [...files.keys()].flatMap((file) => {
-    const source = program.getSourceFile(file);
-    if (!source) throw new Error(`${file} was not compiled`);
-    return [...program.getSyntacticDiagnostics(source), ...program.getSemanticDiagnostics(source)];
-  });
-  expect(messages.map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))).toEqual([]);
 });
