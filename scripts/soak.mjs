@@ -1,6 +1,6 @@
 // A scan of many tiny images through a queue while workers are killed (kill -9, one after another): the bytes are those of an undisturbed local run, and the
 // memory of the command, of a worker that is never killed and of its engine stays flat.
-//   node scripts/soak.mjs [--images 50000] [--kill-every 30] [--workers 2] [--shard-size 64] [--folder DIR]    needs redis-server and the built package
+//   node scripts/soak.mjs [--images 50000] [--kill-every 30] [--workers 2] [--shard-size 250] [--folder DIR]    needs redis-server and the built package
 // Prints one JSON object; exit code 1 if bytes differ or memory grows.
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -19,7 +19,7 @@ const { values } = parseArgs({
     images: { type: 'string', default: '50000' },
     'kill-every': { type: 'string', default: '30' },
     workers: { type: 'string', default: '2' },
-    'shard-size': { type: 'string', default: '64' },
+    'shard-size': { type: 'string', default: '250' },
     folder: { type: 'string' },
   },
 });
@@ -27,6 +27,8 @@ const images = Number(values.images);
 const killEvery = Number(values['kill-every']);
 /** Memory is flat if the median of the last third of a process's samples is at most so much above that of the middle third. */
 const FLAT = { factor: 1.1, mebibytes: 16 };
+/** Of an image, px. */
+const SIDE = 16;
 /** Between two looks at memory, ms. */
 const LOOK = 1000;
 
@@ -34,20 +36,20 @@ const folder = values.folder ?? fs.mkdtempSync(path.join(os.tmpdir(), 'diffmine-
 const at = (name) => path.join(folder, name);
 const say = (line) => process.stderr.write(`${line}\n`);
 
-/** Images of 32 px that differ, in three label folders. */
+/** Images of 16 px that differ, in a folder per label of the model. */
 async function draw() {
   const begun = performance.now();
-  const labels = ['1920', '1950', '1980'];
+  const labels = ['class0', 'class1', 'class2'];
   for (const label of labels) fs.mkdirSync(path.join(at('images'), label), { recursive: true });
   for (let first = 0; first < images; first += 256) {
     const some = Array.from({ length: Math.min(256, images - first) }, (_, i) => first + i);
     await Promise.all(
       some.map(async (number) => {
-        const pixels = Buffer.alloc(32 * 32 * 3);
+        const pixels = Buffer.alloc(SIDE * SIDE * 3);
         for (let i = 0; i < pixels.length; i++)
-          pixels[i] = (i * (1 + (number % 7)) + number * 31 + (i >> 5) * (number % 13)) & 255;
+          pixels[i] = (i * (1 + (number % 7)) + number * 31 + (i >> 4) * (number % 13)) & 255;
         const file = path.join(at('images'), labels[number % 3], `${String(number).padStart(6, '0')}.png`);
-        await sharp(pixels, { raw: { width: 32, height: 32, channels: 3 } })
+        await sharp(pixels, { raw: { width: SIDE, height: SIDE, channels: 3 } })
           .png({ compressionLevel: 1 })
           .toFile(file);
       }),
@@ -94,8 +96,22 @@ function run(args, env = {}) {
 }
 
 const scan = (out, ...more) => [
-  ...['scan', at('images'), '--model', path.join(ROOT, 'test', 'data', 'golden', 'tiny-sd15'), '--size', 'source'],
-  ...['--samples', '2', '--patch', '16', '--batch', '16', '--no-maps', '--device', 'cpu', '--threads', '1'],
+  ...['scan', at('images'), '--model', path.join(ROOT, 'test', 'data', 'golden', 'tiny-fold'), '--size', 'source'],
+  ...[
+    '--samples',
+    '1',
+    '--patch',
+    '8',
+    '--per-image',
+    '1',
+    '--batch',
+    '16',
+    '--no-maps',
+    '--device',
+    'cpu',
+    '--threads',
+    '1',
+  ],
   ...['--dtype', 'fp32', '--shard-size', values['shard-size'], '--out', out, ...more],
 ];
 

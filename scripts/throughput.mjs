@@ -1,15 +1,18 @@
-// Images per second that are listed, read and decoded from small images as files, tar shards and Parquet, on a disk and in a bucket.
-//   node scripts/throughput.mjs [--images 20000] [--size 64] [--bucket s3://BUCKET/PREFIX] [--folder DIR]    needs the built package
+// Images per second that are listed, read and decoded from small images as files, tar shards and Parquet, on a disk and in a bucket; with --scan, how long an
+// engine with the demo's model has nothing to do while it scans some of them.
+//   node scripts/throughput.mjs [--images 20000] [--size 64] [--bucket s3://BUCKET/PREFIX] [--folder DIR] [--scan 256 [--samples 8]]    needs the built package
 // The bucket's endpoint and credentials come from the AWS SDK's variables; what is there from an earlier call is used again. Prints a table.
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import sharp from 'sharp';
 import { pack } from 'tar-stream';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { openDataset, prefetch, readImage } from '../dist/data/index.js';
+import { scan } from '../dist/stages/scan/scan.js';
 import { Bucket } from '../dist/util/s3/bucket.js';
 import { together } from '../dist/util/together.js';
 
@@ -19,13 +22,18 @@ const { values } = parseArgs({
     size: { type: 'string', default: '64' },
     bucket: { type: 'string' },
     folder: { type: 'string' },
+    scan: { type: 'string' },
+    samples: { type: 'string', default: '8' },
   },
 });
+const MODEL = fileURLToPath(new URL('../demo/model', import.meta.url));
 const images = Number(values.images);
 const size = Number(values.size);
 /** Images of a tar shard or a Parquet file. */
 const SHARD = 2000;
-const LABELS = ['first', 'second', 'third'];
+/** Labels that the demo's model knows. */
+const LABELS = ['belmora', 'corvant', 'dunmere'];
+const KINDS = ['files', 'tar', 'parquet'];
 const folder = values.folder ?? fs.mkdtempSync(path.join(os.tmpdir(), 'diffmine-throughput-'));
 const at = (...names) => path.join(folder, ...names);
 const cpuSeconds = () => {
@@ -42,7 +50,7 @@ async function drawn(number) {
 }
 
 async function write() {
-  for (const kind of ['files', 'tar', 'parquet']) fs.mkdirSync(at(kind), { recursive: true });
+  for (const kind of KINDS) fs.mkdirSync(at(kind), { recursive: true });
   for (const label of LABELS) fs.mkdirSync(at('files', label), { recursive: true });
   for (let first = 0; first < images; first += SHARD) {
     const shard = [];
@@ -119,14 +127,35 @@ async function measure(where, place) {
   console.log(`| ${where} | ${list.toFixed(1)} s | ${rate.toFixed(0)} | ${busy.toFixed(0)} µs |`);
 }
 
+/** Scans some of a dataset's images: the fraction of the time in which the engine had nothing to do. */
+async function scanSome(where, dataset) {
+  const out = fs.mkdtempSync(path.join(os.tmpdir(), 'diffmine-throughput-run-'));
+  try {
+    const { seconds, unetCalls, engineWaiting } = await scan({
+      ...{ dataset, out, model: MODEL, limit: Number(values.scan), samples: Number(values.samples) },
+      ...{ size: 'source', device: 'cpu', patch: 16 },
+    });
+    const rate = (unetCalls / seconds).toFixed(0);
+    console.log(`| ${where} | ${seconds.toFixed(1)} s | ${rate} | ${(100 * engineWaiting).toFixed(1)} % |`);
+  } finally {
+    fs.rmSync(out, { recursive: true, force: true });
+  }
+}
+
 try {
   if (!fs.existsSync(at('parquet'))) await write();
   console.log(`${images} JPEG images of ${size} px, ${SHARD} in each tar shard and Parquet file\n`);
   console.log('| where | listed in | images per second | CPU time per image |\n|---|---|---|---|');
-  for (const kind of ['files', 'tar', 'parquet']) await measure(`${kind}, disk`, at(kind));
+  const places = KINDS.map((kind) => [`${kind}, disk`, at(kind)]);
   if (values.bucket !== undefined) {
     await upload(values.bucket);
-    for (const kind of ['files', 'tar', 'parquet']) await measure(`${kind}, bucket`, `${values.bucket}/${kind}`);
+    for (const kind of KINDS) places.push([`${kind}, bucket`, `${values.bucket}/${kind}`]);
+  }
+  for (const place of places) await measure(...place);
+  if (values.scan !== undefined) {
+    console.log(`\n${values.scan} of them scanned with the demo's model, ${values.samples} samples\n`);
+    console.log('| where | scanned in | UNet calls per second | engine waits |\n|---|---|---|---|');
+    for (const place of places) await scanSome(...place);
   }
 } finally {
   if (values.folder === undefined) fs.rmSync(folder, { recursive: true, force: true });

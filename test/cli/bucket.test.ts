@@ -1,5 +1,5 @@
 // Runs in a bucket: the same bytes as in a directory, by one process or several, whatever the store or the network does. With a real S3 server.
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { resultBytes } from '../helpers/bytes.js';
@@ -101,6 +101,54 @@ const scanWith = (samples: number, out: string, ...more: string[]): string[] => 
     expect((await server.keys('plain/')).filter((key) => /\/locks\/|\.probe|\.tmp/.test(key))).toEqual([]);
   });
 
+  /** Keys below a run that a command gets, in order. */
+  const gets = async (run: string, args: string[]): Promise<string[]> => {
+    const keys: string[] = [];
+    const proxy = new FaultyProxy(server.port, ({ method, url = '' }) => {
+      const { pathname } = new URL(url, 'http://store');
+      if (method === 'GET' && pathname.startsWith(`/runs/${run}/`))
+        keys.push(
+          decodeURIComponent(pathname)
+            .slice(`/runs/${run}/`.length)
+            .replace(/^(shards\/\d+)\/[^/]+\/shards\/\d+/, '$1'),
+        );
+      return 'pass';
+    });
+    try {
+      await ok(ownProcess(args, { env: server.env(await proxy.listen()) }));
+    } finally {
+      await proxy.close();
+    }
+    return [...new Set(keys)].sort();
+  };
+
+  test('evaluate gives the figures of a directory, and copies only what it reads', async () => {
+    const boxes = at('boxes.csv');
+    writeFileSync(boxes, 'image,x,y,w,h\n1920/1920_0.png,4,4,20,20\n1950/1950_1.png,0,8,20,22\n');
+    await ok(cli(['push', at('local'), 's3://runs/evaluated']));
+    await ok(cli(['report', 's3://runs/evaluated']));
+    const [before, args] = [await server.keys('evaluated/report/'), ['--boxes', boxes, '--bootstrap', '5']];
+    const read = await gets('evaluated', ['evaluate', 's3://runs/evaluated', ...args]);
+    await ok(cli(['evaluate', at('local'), ...args]));
+    const figures = (run: string): object => {
+      const { boxes, mean, labels } = JSON.parse(
+        readFileSync(join(run, 'evaluate', 'evaluation.json'), 'utf8'),
+      ) as Record<string, object>;
+      return { boxes, mean, labels };
+    };
+    await ok(cli(['pull', 's3://runs/evaluated', at('evaluated')]));
+    expect(figures(at('evaluated'))).toEqual(figures(at('local')));
+    expect(readFileSync(join(at('evaluated'), 'report', 'data', 'evaluation.js'), 'utf8')).toContain(
+      'averagePrecision',
+    );
+    // the report keeps its other files
+    expect((await server.keys('evaluated/report/')).filter((key) => before.includes(key))).toEqual(before);
+    expect(read).toContain('shards/00000/maps.safetensors');
+    expect(
+      read.filter((key) => /(files|shards.*patches)\.parquet$|features|^report\/(?!data\/evaluation.js)/.test(key)),
+    ).toEqual([]);
+  });
+
   test('a finished run is resumed without work; other options are refused', async () => {
     await ok(cli(scan('s3://runs/again', '--shard', '0/2')));
     const { stdout } = await ok(cli([...scan('s3://runs/again'), '--json']));
@@ -153,6 +201,10 @@ const scanWith = (samples: number, out: string, ...more: string[]): string[] => 
     await both('translation', () => ['translate', data, ...steps], ['shards', '1920', 'index.html']);
     const scores = ['--samples', '2', '--ensemble', '2', '--patch', '8', '--clusters', '2'];
     await both('changes', (place) => ['cotypicality', place('translation'), ...scores], ['shards', 'clusters']);
+    const changes = ['cotypicality', 's3://runs/translation', ...scores, ...common, '--out', at('again')];
+    const read = await gets('translation', changes);
+    expect(read.filter((key) => key.endsWith('/source.png'))).toHaveLength(6);
+    expect(read.filter((key) => /reconstruction\.png$|index\.html$/.test(key))).toEqual([]);
     const maps = ['--samples', '1', '--bootstrap', '10', '--overlays', '2', '--baseline', 'untrained'];
     await both('maps', () => ['localize', data, ...maps], ['shards', 'baseline/shards', 'localize/overlays']);
   });

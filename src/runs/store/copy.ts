@@ -172,6 +172,12 @@ export interface LocalWork {
 export const withoutMaps = (name: string): boolean =>
   !/(^|\/)maps\.safetensors$|^(report|evaluate|localize)\//.test(name);
 
+/** For `reads`: what maps are compared with boxes by. Of the report the file that shows the evaluation, of mining the rankings. */
+export const forMaps = (name: string): boolean =>
+  !/^(localize|evaluate|rounds)\/|^report\/(?!data\/evaluation\.js$)|^mine\/(?!(mine\.json|patches\.parquet)$)|^shards\/.*\/(files|patches)\.parquet$/.test(
+    name,
+  );
+
 /**
  * Calls `work` with the folder of a run. One that is in a bucket is copied to a temporary folder, and what `work` makes is kept in the bucket.
  * Paths in results, logs and errors are then those of the bucket.

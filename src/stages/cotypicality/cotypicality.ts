@@ -9,8 +9,12 @@ import { given, resolved } from '../../options/check.js';
 import { COTYPICALITY, type CotypicalityEvent, type CotypicalityOptions, type CotypicalitySummary } from './options.js';
 import { writeChangesReport } from './report.js';
 import { open, type CotypicalityStage } from './stage.js';
+import { OWN_NAMES } from '../../runs/parallel.js';
 import { withLocalRun } from '../../runs/store/copy.js';
 import type { Hooks } from '../../util/hooks.js';
+
+/** Files of a shard that places are grouped by: without maps, which are most of it. */
+const GROUPED = ['sequences.parquet', 'places.parquet', 'scores.parquet', 'features.safetensors', 'skipped.jsonl'];
 
 /**
  * Finds places of a parallel dataset that are typical under all labels, and groups them. Resumes an earlier call with the same options.
@@ -23,7 +27,9 @@ export async function cotypicality(
   options: CotypicalityOptions,
   hooks: Hooks<CotypicalityEvent> = {},
 ): Promise<CotypicalitySummary> {
-  return withLocalRun(options.parallel, hooks, { makes: [], lock: '' }, async (parallel, local) =>
+  const reads = (name: string): boolean =>
+    !/\/reconstruction\.png$/.test(name) && !(OWN_NAMES as readonly string[]).includes(name);
+  return withLocalRun(options.parallel, hooks, { reads, makes: [], lock: '' }, async (parallel, local) =>
     scoreAndGroup({ ...options, parallel }, local),
   );
 }
@@ -94,7 +100,7 @@ async function group(
     onWaiting: (holder) => hooks.onLog?.(`Waiting for ${holder}, which groups the places of ${options.out}.`),
   });
   try {
-    for (const shard of await run.doneShards()) await run.fetchShard(shard);
+    for (const shard of await run.doneShards()) await run.fetchShard(shard, GROUPED);
     const groups = await groupPlaces(run, plan.sequences, lazily, plan.grouping, options.boxes, hooks);
     const page = await writeChangesReport(run, groups, plan.sequences, { rows: options.rows }, hooks);
     for (const made of ['clusters', 'report']) await run.store.keep(made);

@@ -7,7 +7,7 @@ import { readBoxes } from '../../data/boxes/index.js';
 import { sharesLabel } from '../../data/labels.js';
 import { asDiffmineError, DiffmineError } from '../../util/errors.js';
 import { readMine } from '../../runs/mining.js';
-import { updateReport } from '../report/report.js';
+import { EVALUATION_FILES, updateReport } from '../report/report.js';
 import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
 import { haveSameRows } from '../../runs/list.js';
 import { Run } from '../../runs/run.js';
@@ -35,7 +35,7 @@ import {
   GRID_FILE,
   type EvaluationRecord,
 } from '../../runs/evaluation.js';
-import { withLocalRun } from '../../runs/store/copy.js';
+import { forMaps, withLocalRun } from '../../runs/store/copy.js';
 import { drawGrid } from './grid.js';
 import type { Hooks } from '../../util/hooks.js';
 
@@ -47,10 +47,11 @@ import type { Hooks } from '../../util/hooks.js';
  */
 export async function evaluate(options: EvaluateOptions, hooks: Hooks<EvaluateEvent> = {}): Promise<EvaluateSummary> {
   const { controlRun } = options;
-  return withLocalRun(options.run, hooks, { makes: ['evaluate', 'report'], lock: 'evaluate' }, async (run, local) =>
+  const makes = ['evaluate', ...EVALUATION_FILES.map((name) => `report/${name}`)];
+  return withLocalRun(options.run, hooks, { reads: forMaps, makes, lock: 'evaluate' }, async (run, local) =>
     controlRun === undefined
       ? evaluateFolder({ ...options, run }, local)
-      : withLocalRun(controlRun, local, { makes: [], lock: '' }, async (control, both) =>
+      : withLocalRun(controlRun, local, { reads: forMaps, makes: [], lock: '' }, async (control, both) =>
           evaluateFolder({ ...options, run, controlRun: control }, both),
         ),
   );

@@ -8,7 +8,7 @@ import { Engine } from '../../engine/index.js';
 import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
 import { chooseDevice } from '../../runs/device.js';
 import { Run } from '../../runs/run.js';
-import { withLocalRun } from '../../runs/store/copy.js';
+import { forMaps, withLocalRun } from '../../runs/store/copy.js';
 import { imageRoot } from '../../runs/scored.js';
 import { VERSION } from '../../runs/version.js';
 import { SCAN, type MapOptions, type ScanEvent, type ScanOptions } from '../scan/options.js';
@@ -97,10 +97,16 @@ export async function localize(asked: LocalizeOptions, hooks: Hooks<LocalizeEven
   const draw = async (folders: string[], local: typeof hooks): Promise<Drawn> =>
     drawMaps(engine, folders, marks, settings, local);
   try {
-    const drawn = await withLocalRun(out, hooks, { makes: ['localize'], lock: 'localize' }, async (folder, local) =>
-      theirs
-        ? withLocalRun(theirs.out, local, { makes: [], lock: '' }, async (beside, both) => draw([folder, beside], both))
-        : draw([folder], local),
+    const drawn = await withLocalRun(
+      out,
+      hooks,
+      { reads: forMaps, makes: ['localize'], lock: 'localize' },
+      async (folder, local) =>
+        theirs
+          ? withLocalRun(theirs.out, local, { reads: forMaps, makes: [], lock: '' }, async (beside, both) =>
+              draw([folder, beside], both),
+            )
+          : draw([folder], local),
     );
     return { path: scanned.path, scan: scanned, baseline: other, ...drawn };
   } finally {

@@ -1,7 +1,7 @@
 // What the report shows of an evaluation: data/evaluation.js and maps/evaluation.webp, written with the report, or into one that is there when a run is evaluated.
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { mkdir, readFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { evaluationFolder, readEvaluation, GRID_FILE } from '../../runs/evaluation.js';
 import { contrastOf, contrastWords, mapEnds, mapMeaning } from '../../runs/contrast.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
@@ -13,6 +13,9 @@ import { scriptOf } from '../../web/script.js';
 const LEGEND_STOPS = 41;
 /** What a report that can show an evaluation has. */
 const DATA = 'data/evaluation.js';
+const MAPS = 'maps/evaluation.webp';
+/** What a report has of an evaluation, in its folder. */
+export const EVALUATION_FILES = [DATA, MAPS];
 
 /** The report's files of the run's evaluation: without one, data that say so. */
 export async function evaluationFiles(
@@ -36,7 +39,7 @@ export async function evaluationFiles(
   };
   return [
     { kind: 'page', name: DATA, data: scriptOf('diffmine.evaluated', shown) },
-    ...(grid ? [{ kind: 'maps', name: 'maps/evaluation.webp', data: grid } as const] : []),
+    ...(grid ? [{ kind: 'maps', name: MAPS, data: grid } as const] : []),
   ];
 }
 
@@ -65,8 +68,10 @@ export async function updateReport(run: Run, signal?: AbortSignal): Promise<stri
   const lock = await run.locks.wait('report', { signal });
   try {
     if (!known()) return undefined;
-    for (const { name, data } of (await evaluationFiles(run)).reverse())
+    for (const { name, data } of (await evaluationFiles(run)).reverse()) {
+      await mkdir(dirname(join(report, name)), { recursive: true }); // of a run in a bucket only what is read is here
       await writeFileAtomic(join(report, name), data);
+    }
     return join(report, 'index.html');
   } finally {
     await lock.release();

@@ -54,7 +54,7 @@ import { scriptOf } from '../../web/script.js';
 import { readShared } from '../../web/shared.js';
 import type { Hooks, Progress } from '../../util/hooks.js';
 
-export { updateReport } from './evaluation.js';
+export { EVALUATION_FILES, updateReport } from './evaluation.js';
 export type { ReportOptions } from './options.js';
 
 export type ReportEvent = Progress<'report'>;
