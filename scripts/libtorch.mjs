@@ -3,7 +3,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { download, reasonOf } from './download.mjs';
-import { cacheFolder, cancelSignal, lastLines, run, say, SetupError, which, withLock } from './steps.mjs';
+import { cacheFolder, cancelSignal, isFull, lastLines, run, say, SetupError, which, withLock } from './steps.mjs';
 import { readZipped, unzip } from './unzip.mjs';
 
 /** The versions whose headers and behaviour diffmine was written for: the only place that says so. */
@@ -164,7 +164,7 @@ async function officialArchive(cuda, version) {
   try {
     if (!fs.existsSync(file)) await download(url, file, archive.sha256);
   } catch (error) {
-    if (error instanceof SetupError || error === cancelSignal()?.reason) throw error;
+    if (error instanceof SetupError || isFull(error) || error === cancelSignal()?.reason) throw error;
     throw new SetupError(`${url}: ${reasonOf(error)}`);
   }
   const target = await place(cachedFolder(cuda, version), async (folder) => {
@@ -268,6 +268,12 @@ export async function findLibTorch({ cuda = false, headers = true, version } = {
     try {
       return resolved(inspectLibTorch(await get(), wanted), source);
     } catch (error) {
+      // The next source would not fit, either.
+      if (isFull(error))
+        throw new SetupError(
+          `The disk is full: LibTorch cannot be written to ${cacheFolder()}.`,
+          'Free some space, or name a folder on a larger disk with DIFFMINE_CACHE. Then run the same command again: what was downloaded is kept.',
+        );
       if (!(error instanceof SetupError)) throw error;
       tried.push(`${source}: ${error.message}`);
       return undefined;

@@ -52,6 +52,9 @@ export class SetupError extends Error {
   }
 }
 
+/** Whether something could not be written because the disk is full. */
+export const isFull = (error) => ['ENOSPC', 'EDQUOT'].includes(error?.code);
+
 // A full disk or a closed pipe behind stderr loses lines, never the work.
 process.stderr.on('error', () => undefined);
 

@@ -13,8 +13,12 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
+import { findLibTorch } from '../../scripts/libtorch.mjs';
+import { configure } from '../../scripts/steps.mjs';
 import { filesOf, startHub, type HubServer } from '../helpers/hub-server.js';
 import { isNightly, nightlyTest } from '../helpers/nightly.js';
 import { hasS3, S3Server } from '../helpers/s3.js';
@@ -26,7 +30,7 @@ const MODEL = join(GOLDEN, 'tiny-sd15');
 const ROOM = 512 * 1024;
 /** Files with dates or seconds in them. */
 const DATED =
-  /(^|\/)(locks\/|(manifest|train|samples|quality)\.json$|metrics\.jsonl$|index\.html$|train-report\.html$|(run|data)\.js$|checkpoints\/)/;
+  /(^|\/)(locks\/|(manifest|train|samples|quality|bench|compare)\.json$|metrics\.jsonl$|index\.html$|train-report\.html$|(run|data)\.js$|checkpoints\/)/;
 /** The disk is full after this fraction of what a command writes. */
 const FILLED = [0.02, 0.5, 0.95];
 
@@ -157,7 +161,67 @@ const copied = (name: string) => (): void => cpSync(at(name), join(disk, name), 
   const report: Work = { args: ['report', join(disk, 'mined')], prepare: copied('mined') };
   test('report', async () => fill(report, [0.6]), 300_000);
 
+  test('setup: another source is not tried, and the download resumes', async () => {
+    const archive = Buffer.alloc(2 ** 20, 'x');
+    const ranges: (string | undefined)[] = [];
+    const mirror = createServer((request, response) => {
+      ranges.push(request.headers.range);
+      const begin = Number(/bytes=(\d+)-/.exec(request.headers.range ?? '')?.[1] ?? 0);
+      response.writeHead(begin > 0 ? 206 : 200, { 'content-length': archive.length - begin });
+      response.end(archive.subarray(begin));
+    });
+    await new Promise<void>((resolve) => mirror.listen(0, '127.0.0.1', resolve));
+    const before = { ...process.env };
+    const { port } = mirror.address() as AddressInfo;
+    // without Python: its LibTorch would be taken
+    Object.assign(process.env, {
+      DIFFMINE_CACHE: disk,
+      DIFFMINE_LIBTORCH_MIRROR: `http://127.0.0.1:${port}`,
+      PATH: '',
+    });
+    delete process.env['LIBTORCH'];
+    configure({ log: () => undefined });
+    try {
+      await onDisk(256, async () => {
+        await expect(findLibTorch()).rejects.toMatchObject({
+          code: 'SETUP',
+          message: expect.stringMatching(/^The disk is full/) as string,
+          hint: expect.stringContaining('DIFFMINE_CACHE') as string,
+        });
+        spawnSync('/bin/mount', ['-o', `remount,size=${ROOM}k`, disk]);
+        // it is whole now, and not LibTorch
+        await expect(findLibTorch()).rejects.toThrow(/has SHA-256/);
+      });
+      expect(ranges[0]).toBeUndefined();
+      expect(ranges[1]).toMatch(/^bytes=[1-9]/);
+    } finally {
+      process.env = before;
+      mirror.close();
+    }
+  });
+
   const nightly: Record<string, () => Work> = {
+    compare: () => ({ args: ['compare', at('mined'), at('mined'), '--out', join(disk, 'agreement')] }),
+    bench: () => ({
+      args: [
+        ...[
+          'bench',
+          '--model',
+          'synthetic:tiny',
+          '--latents',
+          '8',
+          '--dtype',
+          'fp32',
+          '--repeats',
+          '1',
+          '--threads',
+          '1',
+        ],
+        ...['--device', 'cpu', '--out', join(disk, 'bench.json')],
+      ],
+      // its one file takes a single page
+      prepare: () => writeFileSync(join(disk, 'other'), Buffer.alloc(4096)),
+    }),
     scan: () => ({ args: scan(join(disk, 'run')) }),
     'a race': () => ({
       args: scan(join(disk, 'run'), '--samples', '16', '--race', '--top', '1', '--race-risk', '0.3'),
