@@ -120,7 +120,7 @@ async function checkPackage() {
 }
 
 /**
- * In the order they start. `cores` is how many the stage keeps busy, all of them unless given: stages run side by side while their cores are free.
+ * In the order they start. `cores` is how many the stage keeps busy, all of them unless given.
  */
 const stages = {
   types: {
@@ -177,7 +177,7 @@ const stages = {
       const clang = await findClang();
       if (!clang)
         return lacking('clang with libFuzzer is not installed (Debian: apt-get install clang libclang-rt-dev)');
-      const results = await fuzz({ clang, runs: 1e9, seconds: all ? 300 : 20 });
+      const results = await fuzz({ clang, runs: 1e9, seconds: all ? 300 : 10 });
       const failed = results.filter(({ passed }) => !passed);
       return outcome(results.length - failed.length, failed.length, {
         note: failed.length ? '' : results.map(({ line }) => line).join('; '),
@@ -288,11 +288,16 @@ async function runStage(name, ready, extra) {
   return { line, passed, failed, skipped };
 }
 
-/** Runs stages in order, side by side while cores are free. @returns their results in the same order */
+/**
+ * Runs stages in order, side by side while cores are free. One more than there are is given away, because every stage waits at times: for a network, for a
+ * disk, or at its end for its last process.
+ *
+ * @returns their results in the same order
+ */
 async function runStages(names, ready, extra) {
   const running = new Set();
   const results = [];
-  let free = cores;
+  let free = cores + 1;
   for (const name of names) {
     const needed = Math.min(stages[name].cores ?? cores, cores);
     while (free < needed) await Promise.race(running);
