@@ -43,6 +43,6 @@ test('an exception holds for its page alone', () => {
 });
 
 test('the pages with code are looked at', () => {
-  const pages = codePages();
+  const pages = codePages() as Record<string, string>;
   expect(Object.values(pages).filter((text) => text.includes('<!-- from test/docs/')).length).toBeGreaterThanOrEqual(4);
 });
