@@ -26,6 +26,8 @@ TypicalityOptions options_argument(const Arg& arg) {
   o.t_begin = arg["tBegin"].integer(0);
   o.t_end = arg["tEnd"].integer(0);
   o.sampler = sampler_argument(arg["sampler"]);
+  if (const Arg loss = arg["loss"]; loss.present())
+    o.loss = loss.choice<Loss>({{"squared", Loss::kSquared}, {"absolute", Loss::kAbsolute}, {"huber", Loss::kHuber}});
   o.patch = arg["patch"].integer(0, INT32_MAX);
   o.per_image = arg["perImage"].integer(0, INT32_MAX);
   o.batch = arg["batch"].integer(1, INT32_MAX);

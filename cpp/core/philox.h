@@ -6,11 +6,7 @@
 #include <cmath>
 #include <cstdint>
 
-#ifdef __CUDACC__
-#define DIFFMINE_HD __host__ __device__ __forceinline__
-#else
-#define DIFFMINE_HD inline
-#endif
+#include "core/host_device.h"
 
 namespace diffmine {
 

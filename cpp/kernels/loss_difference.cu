@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(kMapThreads)
         const int64_t at = c * shape.e_channel + cell * shape.e_cell, of_row = c * plane + cell;
         const float y = target_x[s] * x[of_row] + target_noise[s] * noise[s * row_size + of_row];
         const float a = own[at], b = other[at];
-        sum += w * ((a - b) * (2 * y - a - b));
+        sum += w * loss_gap(shape.loss, a, b, y);
       }
     }
     sum *= scale[s];

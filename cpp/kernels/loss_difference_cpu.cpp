@@ -34,7 +34,7 @@ void loss_difference_cpu(float* differences, float* mean, const float* e, const 
             for (int64_t i = 0; i < width; ++i) {
               const float y = target_x[s] * x[from + i] + target_noise[s] * noise[s * row_size + from + i];
               const float a = own[at + i * shape.e_cell], b = other[at + i * shape.e_cell];
-              to[i * fold] += w * ((a - b) * (2 * y - a - b));
+              to[i * fold] += w * loss_gap(shape.loss, a, b, y);
             }
           }
         }

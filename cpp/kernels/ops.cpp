@@ -241,7 +241,8 @@ std::pair<at::Tensor, at::Tensor> draw_and_add_noise(const at::Tensor& latents, 
 
 void loss_difference(const at::Tensor& e, const at::Tensor& x, const at::Tensor& noise, const at::Tensor& target_x,
                      const at::Tensor& target_noise, const at::Tensor& scale, const at::Tensor& subject,
-                     const at::Tensor& weight, int64_t fold, int64_t count, at::Tensor& mean, at::Tensor differences) {
+                     const at::Tensor& weight, int64_t fold, int64_t count, at::Tensor& mean, at::Tensor differences,
+                     Loss loss) {
   expect(e.dim() == 4 && x.dim() == 3 && noise.dim() == 4 && weight.dim() == 2 && e.sizes().slice(1) == x.sizes() &&
              noise.sizes().slice(1) == x.sizes(),
          "loss_difference");
@@ -257,7 +258,8 @@ void loss_difference(const at::Tensor& e, const at::Tensor& x, const at::Tensor&
              tns = fp32(target_noise), scales = fp32(scale), weights = fp32(weight);
   const auto subjects = subject.to(at::kLong).contiguous();
   const LossShape shape{n,         conditions, outputs, x.size(0),        x.size(1),
-                        x.size(2), fold,       count,   last ? 1 : plane, last ? x.size(0) : 1};
+                        x.size(2), fold,       count,   last ? 1 : plane, last ? x.size(0) : 1,
+                        loss};
   if (differences.defined()) {
     expect(differences.sizes() == at::IntArrayRef({n, map[0], map[1], map[2]}) && differences.is_contiguous() &&
                differences.scalar_type() == at::kFloat,

@@ -10,6 +10,8 @@
 #include <optional>
 #include <utility>
 
+#include "kernels/loss_difference.h"
+
 namespace diffmine::ops {
 
 // --- layers ---
@@ -64,7 +66,7 @@ std::pair<at::Tensor, at::Tensor> draw_and_add_noise(const at::Tensor& latents, 
 void loss_difference(const at::Tensor& e, const at::Tensor& x, const at::Tensor& noise, const at::Tensor& target_x,
                      const at::Tensor& target_noise, const at::Tensor& scale, const at::Tensor& subject,
                      const at::Tensor& weight, int64_t fold, int64_t count, at::Tensor& mean,
-                     at::Tensor differences = {});
+                     at::Tensor differences = {}, Loss loss = Loss::kSquared);
 
 // x_t = a x + s noise: x, noise [P, C, H, W] fp32, a, s [P] fp32 -> [P, C, H, W] of `dtype`, channels_last.
 at::Tensor add_noise(const at::Tensor& x, const at::Tensor& noise, const at::Tensor& a, const at::Tensor& s,

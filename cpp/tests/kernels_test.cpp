@@ -126,34 +126,40 @@ TEST_CASE("kernel loss_difference: the mean over channels of sum_k w_k (L_k - L_
     const auto d = [](const at::Tensor& t) { return t.to(at::kDouble); };
     const auto by_sample = [&](const at::Tensor& v) { return d(v).reshape({-1, 1, 1, 1}); };
     const auto target = by_sample(target_x) * d(x) + by_sample(target_noise) * d(noise);
-    auto loss = (d(e).unflatten(0, {n, k}) - target.unsqueeze(1)).square();
-    if (c.fold > 1) loss = at::pixel_shuffle(loss, c.fold);
-    loss = loss.mean(2);  // [n, K, f h, f w]
-    std::vector<at::Tensor> maps;
-    for (int64_t i = 0; i < m; ++i) {
-      const auto gaps = loss - loss.select(1, subject[i].item<int64_t>()).unsqueeze(1);
-      maps.push_back((gaps * d(weight)[i].reshape({1, -1, 1, 1})).sum(1));
-    }
-    const auto want = at::stack(maps, 1) * by_sample(scale);  // [n, M, f h, f w]
-    for (const auto& device : devices()) {
-      CAPTURE(device.str());
-      const auto on = [&](const at::Tensor& t) { return t.to(device); };
-      at::Tensor first;
-      for (const auto format : {at::MemoryFormat::Contiguous, at::MemoryFormat::ChannelsLast}) {
-        auto mean = at::zeros(want.sizes().slice(1), at::TensorOptions(device));
-        const auto run = [&](int64_t begin, int64_t end, at::Tensor differences) {
-          const auto of = [&](const at::Tensor& t) { return on(t).slice(0, begin, end); };
-          ops::loss_difference(on(e).contiguous(format).slice(0, begin * k, end * k), on(x), of(noise), of(target_x),
-                               of(target_noise), of(scale), on(subject), on(weight), c.fold, begin, mean, differences);
-        };
-        const int64_t half = n / 2;  // in two runs, the second after the first
-        const auto differences = at::empty(want.slice(0, half, n).sizes(), at::TensorOptions(device));
-        run(0, half, {});
-        run(half, n, differences);
-        CHECK(test::close(differences.cpu(), want.slice(0, half, n), 4e-5, 2e-5));
-        CHECK(test::close(mean.cpu(), want.mean(0), 4e-5, 2e-5));
-        if (first.defined()) CHECK(at::equal(mean, first));  // whatever the layout of e
-        first = mean;
+    const auto error = d(e).unflatten(0, {n, k}) - target.unsqueeze(1);
+    for (const auto& [kind, of_channels] : {std::pair{Loss::kSquared, error.square()},
+                                            {Loss::kAbsolute, error.abs()},
+                                            {Loss::kHuber, ((error.square() + 0.01).sqrt() - 0.1) * 0.2}}) {
+      CAPTURE(static_cast<int>(kind));
+      auto loss = c.fold > 1 ? at::pixel_shuffle(of_channels, c.fold) : of_channels;
+      loss = loss.mean(2);  // [n, K, f h, f w]
+      std::vector<at::Tensor> maps;
+      for (int64_t i = 0; i < m; ++i) {
+        const auto gaps = loss - loss.select(1, subject[i].item<int64_t>()).unsqueeze(1);
+        maps.push_back((gaps * d(weight)[i].reshape({1, -1, 1, 1})).sum(1));
+      }
+      const auto want = at::stack(maps, 1) * by_sample(scale);  // [n, M, f h, f w]
+      for (const auto& device : devices()) {
+        CAPTURE(device.str());
+        const auto on = [&](const at::Tensor& t) { return t.to(device); };
+        at::Tensor first;
+        for (const auto format : {at::MemoryFormat::Contiguous, at::MemoryFormat::ChannelsLast}) {
+          auto mean = at::zeros(want.sizes().slice(1), at::TensorOptions(device));
+          const auto run = [&](int64_t begin, int64_t end, at::Tensor differences) {
+            const auto of = [&](const at::Tensor& t) { return on(t).slice(0, begin, end); };
+            ops::loss_difference(on(e).contiguous(format).slice(0, begin * k, end * k), on(x), of(noise), of(target_x),
+                                 of(target_noise), of(scale), on(subject), on(weight), c.fold, begin, mean, differences,
+                                 kind);
+          };
+          const int64_t half = n / 2;  // in two runs, the second after the first
+          const auto differences = at::empty(want.slice(0, half, n).sizes(), at::TensorOptions(device));
+          run(0, half, {});
+          run(half, n, differences);
+          CHECK(test::close(differences.cpu(), want.slice(0, half, n), 4e-5, 2e-5));
+          CHECK(test::close(mean.cpu(), want.mean(0), 4e-5, 2e-5));
+          if (first.defined()) CHECK(at::equal(mean, first));  // whatever the layout of e
+          first = mean;
+        }
       }
     }
   }
@@ -162,15 +168,25 @@ TEST_CASE("kernel loss_difference: the mean over channels of sum_k w_k (L_k - L_
 TEST_CASE("kernel loss_difference does not cancel where predictions nearly agree") {
   const auto e = at::randn({4, 9, 9}), noise = at::randn({1, 4, 9, 9}), zero = at::zeros({1});
   const auto both = at::stack({e, e + at::randn({4, 9, 9}) * 1e-5});
-  const auto d = both.to(at::kDouble), target = noise.to(at::kDouble)[0];
-  const auto want = ((d[1] - target).square() - (d[0] - target).square()).mean(0);
-  for (const auto& device : devices()) {
-    const auto on = [&](const at::Tensor& t) { return t.to(device); };
-    auto mean = at::zeros({1, 9, 9}, at::TensorOptions(device));
-    ops::loss_difference(on(both), on(at::zeros_like(e)), on(noise), on(zero), on(zero + 1), on(zero + 1),
-                         on(at::zeros({1}, at::kLong)), on(at::tensor({0.0f, 1.0f}).reshape({1, 2})), 1, 0, mean);
-    CHECK(test::close(mean.cpu()[0], want, 1e-11, 1e-5));  // squared losses in fp32 would be wrong by 1e-7
+  const auto error = both.to(at::kDouble) - noise.to(at::kDouble);
+  for (const auto& [loss, of] : {std::pair{Loss::kSquared, error.square()},
+                                 {Loss::kAbsolute, error.abs()},
+                                 {Loss::kHuber, ((error.square() + 0.01).sqrt() - 0.1) * 0.2}}) {
+    CAPTURE(static_cast<int>(loss));
+    const auto want = (of[1] - of[0]).mean(0);
+    for (const auto& device : devices()) {
+      const auto on = [&](const at::Tensor& t) { return t.to(device); };
+      auto mean = at::zeros({1, 9, 9}, at::TensorOptions(device));
+      ops::loss_difference(on(both), on(at::zeros_like(e)), on(noise), on(zero), on(zero + 1), on(zero + 1),
+                           on(at::zeros({1}, at::kLong)), on(at::tensor({0.0f, 1.0f}).reshape({1, 2})), 1, 0, mean, {},
+                           loss);
+      CHECK(test::close(mean.cpu()[0], want, 1e-11, 1e-5));  // losses in fp32 would be wrong by 1e-7
+    }
   }
+}
+
+TEST_CASE("a loss gap is zero where both predictions are right") {
+  for (const Loss loss : {Loss::kSquared, Loss::kAbsolute, Loss::kHuber}) CHECK(loss_gap(loss, 0.5f, 0.5f, 0.5f) == 0);
 }
 
 TEST_CASE("kernel update_mean: the mean of what came before and comes now") {

@@ -146,6 +146,7 @@ struct Plan {
   int64_t count = 0;                                  // patches that may be chosen of a score map
   at::Tensor random;                                  // [B, per_image] places of the control patches, 0 after the last
   std::vector<std::vector<int64_t>> randoms;          // the same, on the host
+  Loss loss = Loss::kSquared;
 };
 
 // How the spread of image b's output m is estimated: by the timesteps where they were stratified, and by how much of
@@ -183,6 +184,7 @@ Plan make_plan(const Model& model, const TypicalityInput& input, const Typicalit
   const auto [signal, sigma, target_x, target_noise] = model.schedule->levels(t);
   const auto place = [&](const at::Tensor& tensor) { return upload(tensor, device, model.options.pinned_uploads); };
   Plan plan;
+  plan.loss = options.loss;
   plan.image = place(image);
   plan.sample = place(input.noises && input.noises->dim() == 5 ? of_image : sample);
   plan.t = place(t), plan.a = place(signal), plan.s = place(sigma);
@@ -233,6 +235,14 @@ struct Noised {
   at::Tensor x, noise;
 };  // [P, C, h, w]: what the denoiser sees, and the noise in it (fp32)
 
+// As loss_gap has it (kernels/loss_difference.h).
+at::Tensor loss_of(Loss loss, const at::Tensor& error) {
+  if (loss == Loss::kSquared) return error.square();
+  if (loss == Loss::kAbsolute) return error.abs();
+  const double c = kHuberWidth;
+  return ((error.square() + c * c).sqrt() - c) * (2 * c);
+}
+
 // Rows [begin, end), with replayed noises or those drawn by their keys.
 Noised noised(const Model& model, const TypicalityInput& input, const TypicalityOptions& options, const Plan& plan,
               int64_t begin, int64_t end) {
@@ -276,7 +286,7 @@ struct Running {
     map.add(n, {subjects.size(0), x0.size(1) * fold, x0.size(2) * fold}, x0.options(),
             [&](int64_t count, at::Tensor& mean) {
               ops::loss_difference(e, x0, noise, of(plan.target_x), of(plan.target_noise), of(plan.scale), subjects,
-                                   weights, fold, count, mean, kept);
+                                   weights, fold, count, mean, kept, plan.loss);
             });
   }
 };
@@ -423,8 +433,8 @@ TypicalityResult score_typicality(const Model& model, const std::shared_ptr<cons
       const auto by_row = [](const at::Tensor& v) { return v.reshape({-1, 1, 1, 1}); };
       const auto x0 = plan.latents.index_select(0, of(plan.image));
       const auto target = by_row(of(plan.target_x)) * x0 + by_row(of(plan.target_noise)) * noise;
-      const auto loss = (e.unflatten(0, {end - begin, k}) - target.unsqueeze(1)).square();  // [P, K, C, h, w]
-      result.losses.flatten(0, 1).slice(0, begin, end).copy_(model.channel_mean(loss));
+      const auto error = e.unflatten(0, {end - begin, k}) - target.unsqueeze(1);  // [P, K, C, h, w]
+      result.losses.flatten(0, 1).slice(0, begin, end).copy_(model.channel_mean(loss_of(options.loss, error)));
     }
     for (int64_t b = begin / n; b * n < end; ++b) {
       const int64_t first = std::max(b * n, begin), last = std::min((b + 1) * n, end);

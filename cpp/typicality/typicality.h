@@ -11,6 +11,7 @@
 
 #include "core/context.h"
 #include "diffusion/noise.h"
+#include "kernels/loss_difference.h"
 #include "models/model.h"
 #include "typicality/patches.h"
 
@@ -21,6 +22,7 @@ struct TypicalityOptions {
   uint64_t seed = 0;
   int64_t t_begin = 100, t_end = 700;  // [begin, end)
   Sampler sampler = Sampler::kStratified;
+  Loss loss = Loss::kSquared;
   int64_t patch = 64;     // pixels; 0: maps only
   int64_t per_image = 5;  // patches of each list
   int64_t batch = 8;      // UNet evaluations (rows) a forward pass, at least one input with all its conditions

@@ -3,6 +3,7 @@ export const DTYPES = ['fp32', 'bf16', 'fp16'] as const;
 /** auto: chosen by device and task (runs/dtype.ts). */
 export const DTYPE_CHOICES = ['auto', ...DTYPES] as const;
 export const SAMPLERS = ['stratified', 'reference'] as const;
+export const LOSSES = ['squared', 'absolute', 'huber'] as const;
 /** The paper's five datasets, and each with the prompts that the authors' published model was trained with (data/presets.ts). */
 export const PRESET_NAMES = [
   'cars',

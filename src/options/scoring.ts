@@ -1,6 +1,6 @@
 // Options that decide the numbers of a scan and of what follows it. Runs record them (runs/manifest.ts, runs/mining.ts).
 import * as fields from './fields.js';
-import { RANKINGS, SAMPLERS } from './names.js';
+import { LOSSES, RANKINGS, SAMPLERS } from './names.js';
 import { option, optionsOf } from './option.js';
 
 export const SIZE = {
@@ -58,7 +58,15 @@ export const TIMESTEPS = {
   }),
 };
 
+/** Of what the model predicts. */
+export const LOSS = option(fields.oneOf(LOSSES).default('squared'), {
+  group: 'Scoring',
+  description:
+    "Denoising loss: squared as in the paper, absolute, or huber (squared for errors well below 0.1, the noise's standard deviation being 1, and absolute above)",
+});
+
 export const CONTRAST = {
+  loss: LOSS,
   allLabels: option(fields.flag().default(false), {
     group: 'Scoring',
     description: 'Score each image under every label, not only its own',

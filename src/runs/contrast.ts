@@ -17,6 +17,8 @@ export interface Contrast {
   sampler: SamplerName;
   /** the samples' noises and timesteps came from a file */
   replay?: string | null;
+  /** undefined: squared */
+  loss?: 'absolute' | 'huber';
   /** samples are weighted by their timestep */
   tWeights?: 'sqrt' | 'inverse';
   /** timesteps [tBegin, tEnd) */
@@ -152,8 +154,9 @@ export function mapEnds(contrast: Contrast, label?: string): [blue: string, red:
 export function definition(contrast: Contrast, what: string): string {
   const { rivalLoss, model, averaged } = contrastWords(contrast);
   const where = rivalLoss.replace(/ \(.*\)$/, '');
+  const loss = contrast.loss === undefined ? '' : `${contrast.loss === 'huber' ? 'Huber' : contrast.loss} `;
   return (
-    `The typicality of a ${what} for a label is the denoising loss of ${model} ${rivalLoss} minus its loss with the label, ${averaged}. ` +
+    `The typicality of a ${what} for a label is the ${loss}denoising loss of ${model} ${rivalLoss} minus its loss with the label, ${averaged}. ` +
     `Above zero, the ${contrast.untrained ? 'network' : 'model'} denoises the ${what} better with the label; below zero, better ${where}.`
   );
 }

@@ -47,6 +47,8 @@ export interface RunOptions {
   sampler: Recorded['sampler'];
   /** present if samples are weighted by timestep, with the noise of `pilot` */
   tWeights?: Exclude<Recorded['tWeights'], 'none'>;
+  /** present if it is not the squared one */
+  loss?: Exclude<Recorded['loss'], 'squared'>;
   /** candidates of each list per image and condition */
   perImage: number;
   /** UNet inputs per forward pass */
@@ -225,6 +227,7 @@ export const RUN: Kind<Manifest> = {
       tEnd: whole(0),
       sampler: valueOf(RECORDED.sampler),
       tWeights: optional(valueOf(RECORDED.tWeights)),
+      loss: optional(valueOf(RECORDED.loss)),
       perImage: whole(0),
       allLabels: valueOf(RECORDED.allLabels),
       against: valueOf(RECORDED.against),

@@ -284,6 +284,23 @@ test('others that take turns: two calls a sample, in expectation the mean of all
   });
 });
 
+test('`loss` is recorded if it is not the squared one, decides the scores, and is part of what a run is', async () => {
+  const few: Partial<ScanOptions> = { samples: 4, limit: 4 };
+  for (const loss of ['squared', 'absolute', 'huber'] as const) await scan(base(`loss-${loss}`, { ...few, loss }));
+  const [squared, absolute, huber] = await Promise.all(
+    ['squared', 'absolute', 'huber'].map(async (loss) => {
+      const { options } = (await Run.open(join(folder, `loss-${loss}`))).manifest;
+      expect(options.loss).toBe(loss === 'squared' ? undefined : loss);
+      return (await imageRows(`loss-${loss}`)).map(({ typicality }) => Number(typicality));
+    }),
+  );
+  // 0.2 (sqrt(d^2 + 0.01) - 0.1) grows more slowly than d^2 and than 0.2 |d|
+  const size = (all: number[] = []): number => all.reduce((sum, x) => sum + Math.abs(x), 0);
+  expect(size(huber)).toBeLessThan(size(squared));
+  expect(absolute).not.toEqual(squared);
+  await expect(scan(base('loss-huber', few))).rejects.toMatchObject({ code: 'RUN_MISMATCH' });
+});
+
 test('a pilot weights samples and chooses timesteps; what resumes takes its numbers from the manifest', async () => {
   const told: string[] = [];
   const hooks = { onLog: (sentence: string) => void told.push(sentence) };

@@ -10,6 +10,9 @@ export interface Image {
 
 export type SamplerName = 'stratified' | 'reference';
 
+/** Of an error d: d^2; |d|; or 0.2 (sqrt(d^2 + 0.01) - 0.1), which is d^2 for small and 0.2 |d| for large errors. */
+export type LossName = 'squared' | 'absolute' | 'huber';
+
 /** Mirrors TypicalityOptions. */
 export interface TypicalityOptions {
   /** N */
@@ -21,6 +24,8 @@ export interface TypicalityOptions {
 
   tEnd: number;
   sampler: SamplerName;
+  /** default squared, as in the paper */
+  loss?: LossName;
   /** pixels */
   patch: number;
   /** patches of each list */

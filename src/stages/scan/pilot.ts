@@ -97,6 +97,7 @@ async function measure(resolved: Resolved, engine: Engine, call: { signal?: Abor
         tBegin,
         tEnd,
         sampler: 'reference',
+        ...(draft.options.loss ? { loss: draft.options.loss } : {}),
         patch: 0,
         perImage: 0,
         batch,

@@ -263,6 +263,7 @@ export async function resolveOptions(
     ...range,
     sampler,
     ...(tWeights === 'none' ? {} : { tWeights }),
+    ...(options.loss === 'squared' ? {} : { loss: options.loss }),
     perImage,
     batch,
     dtype,

@@ -232,7 +232,7 @@ async function score(
   ready: { item: Item; decoded: ReadImage }[],
 ): Promise<Found[]> {
   const { run, engine, conditions, replay, weights, meter, signal, batch } = context;
-  const { samples, seed, tBegin, tEnd, sampler, patch, perImage, maps } = run.manifest.options;
+  const { samples, seed, tBegin, tEnd, sampler, loss, patch, perImage, maps } = run.manifest.options;
   const input: TypicalityInput = {
     images: ready.map(({ decoded: { pixels, width, height } }) => ({ pixels, width, height })),
     conditions: conditionsOf(ready.map(({ item }) => item.contrast)),
@@ -250,6 +250,7 @@ async function score(
       input,
       {
         ...{ samples, seed, tBegin, tEnd, sampler, patch, perImage, batch, keepMaps: maps },
+        ...(loss ? { loss } : {}),
         ...(weights ? { sampleWeights: weights } : {}),
         ...(end - begin < samples ? { sampleRange: task.samples } : {}),
         ...(task.keepDifferences ? { keepDifferences: true } : {}),
