@@ -132,7 +132,7 @@ suite('the packed packages', () => {
       expect(packed).toContain(needed);
     expect(
       packed.filter((path) =>
-        /^(src|test|build|node_modules|\.)|^demo\/(?!model\/)|metrics\.jsonl$|^cpp\/tests|scripts\/(test|demo|train-demo|pack\.|release)|\.tsbuildinfo|\/\.fingerprint/.test(
+        /^(src|test|build|node_modules|\.)|^demo\/(?!model\/)|metrics[^/]*\.jsonl$|^cpp\/tests|scripts\/(test|demo|train-demo|pack\.|release)|\.tsbuildinfo|\/\.fingerprint/.test(
           path,
         ),
       ),
