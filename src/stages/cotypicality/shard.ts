@@ -11,7 +11,7 @@ import {
   type SizeOptions,
 } from '../../data/index.js';
 import { DiffmineError } from '../../util/errors.js';
-import { fromFloat32, float32, toFloat16, writeSafetensors, type Conditions, type Engine } from '../../engine/index.js';
+import { fromFloat32, toFloat16, writeSafetensors, type Conditions, type Engine } from '../../engine/index.js';
 import { concatenate } from '../../engine/join.js';
 import type { Tensor, TypicalityOutput } from '../../engine/types.js';
 import { randomKey } from '../../runs/fingerprint.js';

@@ -1,6 +1,6 @@
 // What is planted: for every city its own window, roof, lamp post and mailbox, each drawn in a box of its own. The accents come from one palette,
 // which cars, doors, awnings and people use as well: a color by itself tells no city. The file is long because it is a catalog of drawings.
-import { GLASS, GLOW, IRON, STONE, circle, rect, shape, stroke, type Color } from './drawing.js';
+import { GLASS, IRON, STONE, circle, rect, shape, stroke, type Color } from './drawing.js';
 
 export const SLOTS = ['window', 'roof', 'lamp', 'mailbox'] as const;
 export type Slot = (typeof SLOTS)[number];
