@@ -23,7 +23,7 @@ namespace diffmine {
 namespace {
 
 // As stored, in the file.
-struct Layer {
+struct StoredLayer {
   at::Tensor norm1, q, k, v, out, norm2, gate, up, down;
 };
 
@@ -44,7 +44,7 @@ struct T5Encoder::Impl {
   T5Config config;
   at::Device device = at::kCPU;
   at::Tensor tokens, distances, final_norm;  // [vocab, d_model], [buckets, heads], [d_model]
-  std::vector<Layer> layers;
+  std::vector<StoredLayer> layers;
 
   static void check(const T5Config& c) {
     // `exact` of t5_buckets must be above 0, and max_distance above it.
