@@ -3,18 +3,19 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { text } from 'node:stream/consumers';
 import ts from 'typescript';
 import { hasAddon, ROOT } from '../cli/cli.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
+import { nightlyTest } from '../helpers/nightly.js';
 
 const folder = temporaryFolder();
 const names = readdirSync(__dirname)
   .filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts'))
   .map((name) => basename(name, '.ts'));
 /** `read` reads the run of `mine`. */
-const order = ['mine', ...names.filter((name) => name !== 'mine')];
+const order = ['mine', ...names.filter((name) => name !== 'mine' && name !== 'demo')];
 
 /** What the program prints; it is an ESM module of a project that installed diffmine. */
 async function runProgram(name: string): Promise<string> {
@@ -37,7 +38,7 @@ const CHECKS: Record<string, (stdout: string) => void> = {
   mine: () => expect(existsSync(join(folder, 'mine', 'run', 'report', 'index.html'))).toBe(true),
   stages: (stdout) => {
     const { stopped, path } = JSON.parse(stdout) as { stopped: string; path: string };
-    expect([stopped, existsSync(join(path, 'index.html'))]).toEqual(['CANCELLED', true]);
+    expect([stopped, existsSync(resolve(folder, 'stages', path))]).toEqual(['CANCELLED', true]);
   },
   score: (stdout) => expect((JSON.parse(stdout) as { typicality: number }).typicality).toEqual(expect.any(Number)),
   read: (stdout) => {
@@ -74,4 +75,5 @@ const CHECKS: Record<string, (stdout: string) => void> = {
   });
 
   test.each(order)('%s', async (name) => CHECKS[name]?.(await runProgram(name)), 600_000);
+  nightlyTest('demo', async () => CHECKS['demo']?.(await runProgram('demo')), 600_000);
 });
