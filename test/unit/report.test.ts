@@ -449,7 +449,7 @@ describe('writeReport', () => {
     expect(
       names.filter(
         (name) =>
-          !/^(index\.html|(look|page|evaluation|explore|leaflet)\.css|(tools|tiles|basket|patch|overview|map|trends|image|foot|page|pilot|confounds|evaluation|leaflet)\.js|data\/(run|map|trends|evaluation|label-\d+)\.js|(sprites|maps)\/\d+-\d+\.webp|images\/\d+\.webp)$/.test(
+          !/^(index\.html|[a-z-]+\.(css|js)|data\/(run|map|trends|evaluation|label-\d+)\.js|(sprites|maps)\/\d+-\d+\.webp|images\/\d+\.webp)$/.test(
             name,
           ),
       ),
