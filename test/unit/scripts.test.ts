@@ -9,6 +9,7 @@ const others = [
   'addon.mjs',
   'bench.mjs',
   'demo.mjs',
+  'docs-code.mjs',
   'download.mjs',
   'libtorch.mjs',
   'prebuilt.mjs',
