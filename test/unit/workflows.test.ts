@@ -49,8 +49,9 @@ const steps = jobs.flatMap(([name, { steps = [] }]) => steps.map((step) => [name
 const NEWER = /^label "(ubuntu-24\.04|ubuntu-24\.04-arm|macos-14|gpu)" is unknown|^undefined variable "vars"/;
 
 describe('workflows', () => {
+  // a new one for every file: after some, its WebAssembly runs out of memory
   let lint: RunActionlint;
-  beforeAll(async () => {
+  beforeEach(async () => {
     lint = await createLinter();
   });
 
