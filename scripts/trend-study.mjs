@@ -109,10 +109,10 @@ function firstImages(world, folder, images) {
   }
 }
 
-/** As the demo scans, but against the other labels: kinds of neighboring decades overlap. */
+/** As the demo scans. */
 const SCAN = '--t-range 0.05,0.4 --patch 12 --against others --dtype bf16'.split(' ');
-const MINE = '--trends --diverse --recenter --evidence-images 0 --ensemble 2'.split(' ');
-/** Patches ranked per image: planted are 3.5. */
+const MINE = '--patch 8 --trends --diverse --recenter --evidence-images 0 --ensemble 2'.split(' ');
+/** Patches ranked per image: planted are 3.5, the smallest 3 to 8 px wide. */
 const RANKED = 2.5;
 
 function mine({ work, images, samples, threads }) {
