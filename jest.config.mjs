@@ -1,5 +1,5 @@
 // Jest with swc: TypeScript and the few ESM-only packages become CommonJS, so that no experimental Node flag is needed.
-// The type checker runs apart from it (npm test, stage "types").
+// The type checker runs apart from it (npm test, stage "lint").
 import os from 'node:os';
 
 // One compute thread for each worker: two workers with two threads each would wait for one another on two cores.

@@ -1,7 +1,7 @@
 // npm test: sets everything up, then runs every stage. Every failure is shown, and none stops the other stages.
 //   node scripts/test.mjs [--all] [--only NAME,...] [--skip NAME,...] [-- jest arguments]
 //   node scripts/test.mjs FILE... [jest arguments]      only these test files, with jest's own output
-//   stages: types, lint, format, package, cpp, sanitize, fuzz, cuda, cases, jest
+//   stages: lint (with types), format, package, cpp, sanitize, fuzz, cuda, cases, jest
 // --all (npm run test:all) adds what is too slow for every change, the stage sanitize among it: docs/contributing/testing.md.
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
@@ -123,18 +123,12 @@ async function checkPackage() {
  * In the order they start. `cores` is how many the stage keeps busy, all of them unless given.
  */
 const stages = {
-  types: {
-    title: 'types',
-    cores: 1,
-    // tsc has checked src/ when set-up compiled it (scripts/packages.mjs). This checks the tests against it.
-    work: async () => check(await node([bin('typescript', 'bin/tsc'), '-p', 'test'])),
-  },
   lint: {
-    title: 'lint',
+    title: 'types and lint',
     cores: 1,
     async work() {
-      const eslint = await node([bin('eslint', 'bin/eslint.js'), '.']);
-      if (eslint.code !== 0) return check(eslint);
+      const linted = await node(['scripts/lint.mjs']);
+      if (linted.code !== 0) return check(linted);
       return check(await node([bin('dependency-cruiser', 'bin/dependency-cruise.mjs'), 'src', '--output-type', 'err']));
     },
   },
