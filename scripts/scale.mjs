@@ -140,13 +140,16 @@ const STAGES = {
   },
 };
 
-/** Stands for the scan: finished shards with tables of 15 patches per image, the same ones under many names. */
+/** Tables that are different: further shards have hard links to them. They are from all over the run, so that every label has some. */
+const TABLES = 1024;
+
+/** Stands for the scan: finished shards with tables of 15 patches per image. */
 async function finish() {
   const { Run } = load('runs/run');
   const { writeTable } = load('runs/tables');
   const { PATCH_SCHEMA, CONTENT_SCHEMA } = load('runs/schema');
   const run = await Run.open(folder);
-  const tables = Math.min(run.manifest.shards, 64);
+  const tables = Math.min(run.manifest.shards, TABLES);
   for (let shard = 0; shard < run.manifest.shards; shard++) {
     const into = run.shardPath(shard);
     fs.mkdirSync(into);
