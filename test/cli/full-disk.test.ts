@@ -19,8 +19,11 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { findLibTorch } from '../../scripts/libtorch.mjs';
 import { configure } from '../../scripts/steps.mjs';
+import { resultBytes } from '../helpers/bytes.js';
+import { Fleet } from '../helpers/fleet.js';
 import { filesOf, startHub, type HubServer } from '../helpers/hub-server.js';
 import { isNightly, nightlyTest } from '../helpers/nightly.js';
+import { hasRedis, RedisServer } from '../helpers/redis.js';
 import { hasS3, S3Server } from '../helpers/s3.js';
 import { cli, hasAddon, ROOT, type Ran, type RunOptions } from './cli.js';
 
@@ -30,7 +33,7 @@ const MODEL = join(GOLDEN, 'tiny-sd15');
 const ROOM = 512 * 1024;
 /** Files with dates or seconds in them. */
 const DATED =
-  /(^|\/)(locks\/|(manifest|train|samples|quality|bench|compare)\.json$|metrics\.jsonl$|index\.html$|train-report\.html$|(run|data)\.js$|checkpoints\/)/;
+  /(^|\/)(locks\/|(manifest|train|samples|quality|bench|compare|demo)\.json$|metrics\.jsonl$|index\.html$|train-report\.html$|(run|data)\.js$|checkpoints\/)/;
 /** The disk is full after this fraction of what a command writes. */
 const FILLED = [0.02, 0.5, 0.95];
 
@@ -74,6 +77,8 @@ interface Work {
   options?: RunOptions;
   /** the results are not on the disk, only what is temporary */
   temporary?: boolean;
+  /** the images are written by the command: their list has their times of modification */
+  draws?: boolean;
 }
 
 async function ok(args: string[], options?: RunOptions): Promise<Ran> {
@@ -92,9 +97,11 @@ async function onDisk<T>(kilobytes: number, work: () => Promise<T>): Promise<T> 
 }
 
 /** Fills the disk at each fraction of what the command writes. */
-async function fill({ args, prepare, options, temporary }: Work, fractions: readonly number[]): Promise<void> {
+async function fill({ args, prepare, options, temporary, draws }: Work, fractions: readonly number[]): Promise<void> {
   const results = (): [string, string][] =>
-    [...contents(disk)].filter(([name]) => !DATED.test(name)).map(([name, { hash }]) => [name, hash]);
+    [...contents(disk)]
+      .filter(([name]) => !DATED.test(name) && !(draws && name.endsWith('/index.parquet')))
+      .map(([name, { hash }]) => [name, hash]);
   const { begin, end, reference } = await onDisk(ROOM, async () => {
     prepare?.();
     const begin = used();
@@ -121,7 +128,7 @@ async function fill({ args, prepare, options, temporary }: Work, fractions: read
       // finished shards were not made again
       const after = contents(disk);
       for (const [name, { written }] of before)
-        if (/^[^/]+\/shards\/\d/.test(name)) expect([name, after.get(name)?.written]).toEqual([name, written]);
+        if (/\/shards\/\d/.test(name)) expect([name, after.get(name)?.written]).toEqual([name, written]);
     });
   }
 }
@@ -223,6 +230,7 @@ const copied = (name: string) => (): void => cpSync(at(name), join(disk, name), 
       prepare: () => writeFileSync(join(disk, 'other'), Buffer.alloc(4096)),
     }),
     scan: () => ({ args: scan(join(disk, 'run')) }),
+    run: () => ({ args: ['run', ...scan(join(disk, 'run'), '--clusters', '2').slice(1)] }),
     'a race': () => ({
       args: scan(join(disk, 'run'), '--samples', '16', '--race', '--top', '1', '--race-risk', '0.3'),
     }),
@@ -295,6 +303,60 @@ const copied = (name: string) => (): void => cpSync(at(name), join(disk, name), 
   };
   for (const [name, work] of Object.entries(nightly))
     nightlyTest(`${name}, at several points`, async () => fill(work(), FILLED), 900_000);
+
+  nightlyTest(
+    'demo --full',
+    async () => {
+      const args = [
+        ...['demo', '--full', '--images-per-label', '2', '--translated-images', '1', '--size', '32'],
+        ...['--samples', '1', '--bootstrap', '10', '--clusters', '2', '--dtype', 'fp32'],
+        ...['--device', 'cpu', '--threads', '1', '--out', join(disk, 'demo')],
+      ];
+      await fill({ args, draws: true }, [0.6]);
+    },
+    900_000,
+  );
+
+  (isNightly && hasRedis ? test : test.skip)(
+    'a worker of a queue: its shards fail, and are retried when there is space',
+    async () => {
+      const run = join(disk, 'run');
+      const results = (): unknown => resultBytes(run, ['shards', 'skipped.jsonl']);
+      const [size, reference] = await onDisk(ROOM, async () => {
+        await ok(scan(run));
+        return [used(), results()] as const;
+      });
+      const redis = await RedisServer.start(at('redis'));
+      const fleet = new Fleet(redis.url);
+      const env = { DIFFMINE_QUEUE: redis.url };
+      try {
+        await onDisk(4 * Math.floor((0.7 * size) / 4), async () => {
+          const begun = fleet.run(...scan(run, '--queue'));
+          const worker = fleet.worker();
+          expect([await begun.ended, begun.stderr]).toEqual([
+            [5, null],
+            expect.stringMatching(/shards failed\..*(disk is full|No space left on device)/) as string,
+          ]);
+          expect(worker.running).toBe(true);
+          const finished = contents(run);
+          expect([...finished.keys()].filter((name) => name.includes('.tmp-'))).toEqual([]);
+          expect((await ok(['status', run], { env })).stdout).toMatch(/IO after 4 attempts: /);
+          spawnSync('mount', ['-o', `remount,size=${ROOM}k`, disk]);
+          await ok(['retry', run], { env });
+          expect(await fleet.run(...scan(run, '--queue')).ended).toEqual([0, null]);
+          expect(results()).toEqual(reference);
+          const after = contents(run);
+          const shards = [...finished].filter(([name]) => /^shards\/\d/.test(name));
+          expect(shards.length).toBeGreaterThan(0);
+          for (const [name, { written }] of shards) expect([name, after.get(name)?.written]).toEqual([name, written]);
+        });
+      } finally {
+        await fleet.end();
+        await redis.kill();
+      }
+    },
+    900_000,
+  );
 
   nightlyTest(
     'mine with a temporary folder that is full',

@@ -116,9 +116,9 @@ PartitionName=main Nodes=${NODES.join(',')} Default=YES MaxTime=INFINITE State=U
   }
 }
 
-/** @throws after two minutes */
+/** @throws after four minutes: a node that dies is noticed, and its task starts, a minute later on an idle machine */
 export async function until(what: string, found: () => boolean): Promise<void> {
-  const end = Date.now() + 120_000;
+  const end = Date.now() + 240_000;
   while (!found()) {
     if (Date.now() > end) throw new Error(`timed out: ${what}`);
     await sleep(100);
