@@ -2,7 +2,7 @@
 export { bench, type BenchHooks, type BenchOptions } from './tools/bench/bench.js';
 export { compare, type Comparison, type CompareReport, type Verdict as SpeedVerdict } from './tools/bench/compare.js';
 export { benchMarkdown } from './tools/bench/markdown.js';
-export { operationCounts, operations, patchCount, type OperationCounts } from './tools/bench/operations.js';
+export { operationCounts, operations, patchCount, type OperationCounts } from './models/operations.js';
 export { rankStudy, type RankFigures, type RankStudy } from './tools/bench/ranking.js';
 export {
   readBaseline,

@@ -36,7 +36,7 @@ export function onScan(output: Output, { into, item, todo, bar }: Words = SCANNI
         output.log(
           `${resumed ? 'Resuming' : into} ${path}: ${images - imagesDone} of ${count(images, item)} ${todo}, ` +
             `${atMost ? 'at most ' : ''}${unetCalls} UNet calls in batches of ${batch} on ${device}` +
-            `${rate === undefined || unetCalls === 0 ? '' : `, about ${duration(unetCalls / rate)} at the last rate measured here`}.`,
+            `${rate === undefined || unetCalls < rate ? '' : `, about ${duration(unetCalls / rate)} at the last rate measured here`}.`,
         );
         break;
       }

@@ -202,8 +202,9 @@ export const SPLIT = {
   }),
 };
 
-/** Of the option shardSize. */
-export const shards = (items: string): About => ({
-  group: 'Run folder',
-  description: `${items} per shard, the unit in which work is divided and saved`,
-});
+/** @param items of a stage: 'Images' */
+export const shardSize = (items: string) =>
+  option(fields.wordOr('auto', fields.whole(1, 1_000_000)).default('auto'), {
+    group: 'Run folder',
+    description: `${items} per shard, the unit in which work is divided and saved; auto: as many as take about a minute`,
+  });

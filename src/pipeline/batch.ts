@@ -3,6 +3,7 @@ import { measureImage, scoredSize, type ImageList, type Size, type SizeOptions }
 import { DiffmineError } from '../util/errors.js';
 import type { DeviceInfo, Dtype, ModelSource, TransformerConfig, UNetConfig } from '../engine/types.js';
 import type { ModelFolder } from '../models/index.js';
+import { JOINT_TOKENS } from '../models/transformer-size.js';
 import { enginesTogether } from './devices.js';
 import type { SplitOptions } from './options.js';
 
@@ -59,9 +60,6 @@ export function rowBytes({ unet, transformer }: Denoiser, shape: Shape, dtype: D
       : 0;
   return 1.5 * (dtype === 'fp32' ? 4 : 2) * numbers + 12 * shape.height * shape.width;
 }
-
-/** Tokens of a text beside the image's: 77 of CLIP, 256 of T5 or zeros in its place. */
-export const JOINT_TOKENS = 333;
 
 /** Numbers C N of one activation of a transformer. */
 export function tokenNumbers(config: TransformerConfig, shape: Pick<Shape, 'rows' | 'columns'>): number {
@@ -172,6 +170,16 @@ export async function largestShape(
     }
   }
   return largest && unetShape(largest.height, largest.width, model.vaeFactor, model.fold);
+}
+
+/** The same, or else the shape of the images that the model was trained on. */
+export async function shapeOf(
+  images: ImageList,
+  sizes: SizeOptions,
+  model: Pick<ModelFolder, 'vaeFactor' | 'fold' | 'sampleSize'>,
+): Promise<Shape> {
+  const { sampleSize, vaeFactor, fold } = model;
+  return (await largestShape(images, sizes, model)) ?? unetShape(sampleSize, sampleSize, vaeFactor, fold);
 }
 
 /**

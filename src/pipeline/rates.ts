@@ -3,6 +3,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { cacheFolder } from '../util/cache-folder.js';
 import { writeFileAtomic } from '../runs/atomic.js';
+import type { ShardedManifest } from '../runs/sharded-manifest.js';
 import type { ShardedStage } from './stage.js';
 import type { SplitOptions } from './options.js';
 
@@ -19,7 +20,14 @@ interface Remembered {
 const fileOf = (): string => join(cacheFolder(), 'rates.json');
 
 /** What the rate of a stage depends on, but for other work on the machine. */
-export function rateKey({ folder, model, devices }: ShardedStage, { workers = 1, threads }: SplitOptions): string {
+export function rateKey(
+  {
+    folder,
+    model,
+    devices,
+  }: Pick<ShardedStage, 'model' | 'devices'> & { folder: { manifest: Pick<ShardedManifest, 'format' | 'options'> } },
+  { workers = 1, threads }: SplitOptions,
+): string {
   const { format, options } = folder.manifest;
   const { dtype, batch, size } = options as typeof options & { size?: number | 'source' };
   return JSON.stringify([

@@ -5,12 +5,12 @@ import type { AutoPart, Part } from '../options/fields.js';
 import type { Hooks } from '../util/hooks.js';
 
 /** Maximum number of shards: folders with more entries are slow to list and to read. */
-const MAX_SHARDS = 32_768;
+export const MAX_SHARDS = 32_768;
 
-/** Images per shard by default: few, because an interruption repeats a shard; more where there would be too many shards. */
-export function defaultShardSize(images: number): number {
+/** Items per shard where no rate is known: few, because an interruption repeats a shard; more where there would be too many shards. */
+export function defaultShardSize(items: number): number {
   let size = 64;
-  while (images > size * MAX_SHARDS) size *= 2;
+  while (items > size * MAX_SHARDS) size *= 2;
   return size;
 }
 

@@ -54,6 +54,8 @@ export interface BeginOptions extends Pick<Hooks, 'signal' | 'onLog'> {
   anyBatch?: boolean | undefined;
   /** so is its dtype: `auto` means another one on another device */
   anyDtype?: boolean | undefined;
+  /** so is its shard size: each may have measured another rate */
+  anyShardSize?: boolean | undefined;
 }
 
 /**
@@ -91,8 +93,12 @@ async function begin<M extends ShardedManifest, R extends Row>(
   const manifest = (await readManifestOf(kind, store)) ?? (await writeFirst(kind, store, place, draft, rows, options));
   await store.fetch(LIST);
   const opened: Opened<M, R> = { store, manifest, list: await ListFile.open<R>(store.path, manifest.index) };
-  const { batch, dtype } = manifest.options;
-  const proposed = { ...(options.anyBatch ? { batch } : {}), ...(options.anyDtype ? { dtype } : {}) };
+  const { batch, dtype, shardSize } = manifest.options;
+  const proposed = {
+    ...(options.anyBatch ? { batch } : {}),
+    ...(options.anyDtype ? { dtype } : {}),
+    ...(options.anyShardSize ? { shardSize } : {}),
+  };
   const wanted = { ...draft, options: { ...draft.options, ...proposed } };
   const differ = differencesOf(kind, manifest as unknown as Draft<M>, wanted);
   if (differ.length === 0) return opened;

@@ -5,7 +5,7 @@ import type { Dtype } from '../engine/types.js';
 import { DiffmineError } from '../util/errors.js';
 import { canonicalJson, fingerprintOf, type Json } from './fingerprint.js';
 import { LIST_RECORD, type ListRecord } from './list.js';
-import { members, oneOf, text, whole, type Shape } from './shape.js';
+import { members, number, oneOf, optional, text, whole, type Shape } from './shape.js';
 import { openStore } from './store/open.js';
 import type { RunStore } from './store/store.js';
 import type { Schema } from './tables.js';
@@ -25,6 +25,15 @@ export interface ShardedManifest {
   /** of index.parquet */
   index: ListRecord;
   shards: number;
+  /** present if shardSize was chosen (`--shard-size auto`) by a rate */
+  shardRate?: ShardRate;
+}
+
+/** The rate that shards were sized by: of an earlier command, measured when the run began, or computed from counted operations. */
+export interface ShardRate {
+  /** of all engines of the command that began the run */
+  unetCallsPerSecond: number;
+  from: 'earlier' | 'measured' | 'computed';
 }
 
 export type Draft<M extends ShardedManifest> = Omit<M, 'format' | 'fingerprint' | 'index' | 'shards'>;
@@ -61,6 +70,7 @@ const ALL_HAVE = members({
   options: members({ shardSize: whole(1), batch: whole(1), dtype: oneOf('fp32', 'bf16', 'fp16') }),
   index: LIST_RECORD,
   shards: whole(0),
+  shardRate: optional(members({ unetCallsPerSecond: number, from: oneOf('earlier', 'measured', 'computed') })),
 });
 
 const optionName = (kind: { optionName?: Readonly<Record<string, string>> }, key: string): string =>

@@ -1,6 +1,6 @@
 // Cells of tiny models: what does not fit is skipped and the rest measured; class models; what the figures are counted by.
 import { benchCells, planCells } from '../../src/tools/bench/cells.js';
-import { operations } from '../../src/tools/bench/operations.js';
+import { operations } from '../../src/models/operations.js';
 import { OPTIMIZATIONS, type BenchOptimization } from '../../src/tools/bench/optimizations.js';
 import { openSubject, twoConditions } from '../../src/tools/bench/subject.js';
 import { Engine, loadAddon } from '../../src/engine/index.js';

@@ -1,6 +1,6 @@
 // What an evaluation costs in operations, against counts made by hand and against the shapes the models really have.
 import { unetOf } from '../../src/models/denoiser.js';
-import { operationCounts, operations, patchCount } from '../../src/tools/bench/operations.js';
+import { operationCounts, operations, patchCount } from '../../src/models/operations.js';
 import { syntheticModel } from '../../src/tools/bench/synthetic.js';
 import { unetOfSize } from '../../src/stages/train/sizes.js';
 

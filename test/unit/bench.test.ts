@@ -4,7 +4,7 @@ import path from 'node:path';
 
 import { benchText } from '../../src/cli/bench-text.js';
 import { spread } from '../../src/tools/bench/figures.js';
-import { parameterCount } from '../../src/tools/bench/parameters.js';
+import { parameterCount } from '../../src/models/parameters.js';
 import type { BenchReport } from '../../src/tools/bench/report.js';
 import { syntheticModel } from '../../src/tools/bench/synthetic.js';
 import { timeTraining } from '../../src/tools/bench/training.js';

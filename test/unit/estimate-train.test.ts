@@ -1,8 +1,8 @@
 // The estimate of a training: counts against what a training does, and what is refused.
 import { join } from 'node:path';
 import { unetOfSize } from '../../src/stages/train/sizes.js';
-import { operations } from '../../src/tools/bench/operations.js';
-import { parameterCount } from '../../src/tools/bench/parameters.js';
+import { operations } from '../../src/models/operations.js';
+import { parameterCount } from '../../src/models/parameters.js';
 import { estimateTraining } from '../../src/tools/estimate/train.js';
 import { architecture } from '../../src/tools/estimate/architectures.js';
 import { activationBytes } from '../../src/tools/estimate/training-memory.js';

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runCommand } from '../../src/cli/commands/run.js';
-import { operations } from '../../src/tools/bench/operations.js';
+import { operations } from '../../src/models/operations.js';
 import { architecture } from '../../src/tools/estimate/architectures.js';
 import { ESTIMATE } from '../../src/tools/estimate/options.js';
 import { expectedFraction } from '../../src/tools/estimate/racing.js';

@@ -10,7 +10,7 @@ import { mine } from '../../src/stages/mine/mine.js';
 import { sample } from '../../src/stages/sample/sample.js';
 import { scan } from '../../src/stages/scan/scan.js';
 import { train } from '../../src/stages/train/train.js';
-import { parameterCount } from '../../src/tools/bench/parameters.js';
+import { parameterCount } from '../../src/models/parameters.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
 const XL = path.join(GOLDEN, 'tiny-sdxl');

@@ -3,7 +3,7 @@ import type { z } from 'zod';
 import * as fields from '../../options/fields.js';
 import { option, optionsOf } from '../../options/option.js';
 import { FEATURES, MAPS, NOISE, PATCH, RESTARTS, SIZE } from '../../options/scoring.js';
-import { BATCH, DEVICE, MODEL, OUT, PRESET, PROMPTS, shards, SPLIT } from '../../options/shared.js';
+import { BATCH, DEVICE, MODEL, OUT, PRESET, PROMPTS, shardSize, SPLIT } from '../../options/shared.js';
 import type { PipelineEvent } from '../../pipeline/options.js';
 
 const PROJECTIONS = ['umap', 'pca', 'none'] as const;
@@ -69,7 +69,7 @@ export const COTYPICALITY = optionsOf('cotypicality', {
     description: 'Sequences shown per cluster on the page',
   }),
   maps: MAPS,
-  shardSize: option(fields.whole(1, 1_000_000).default(16), shards('Sequences')),
+  shardSize: shardSize('Sequences'),
   ...SPLIT,
   ...DEVICE,
   batch: BATCH,

@@ -19,9 +19,10 @@ import { warnBarelyTrained } from '../../models/learned.js';
 import { scoredRange } from '../../models/training.js';
 import type { DeviceInfo } from '../../engine/types.js';
 import { VERSION } from '../../runs/version.js';
-import { batchFor, isAuto, unetShape } from '../../pipeline/batch.js';
+import { batchFor, isAuto, unetShape, type Shape } from '../../pipeline/batch.js';
 import { chooseDevices } from '../../pipeline/devices.js';
 import type { PipelineEvent } from '../../pipeline/options.js';
+import { sizeInHand } from '../../pipeline/shard-size.js';
 import { check, manifestModel, presetOptions, timesteps } from '../../pipeline/resolve.js';
 import { openParallel, type Parallel, type Sequence } from '../../runs/parallel.js';
 import { partOf, resolved } from '../../options/check.js';
@@ -41,6 +42,8 @@ export interface ResolvedCotypicality {
   devices: [DeviceInfo, ...DeviceInfo[]];
   sizes: SizeOptions;
   draft: CotypicalityDraft;
+  /** the run was there */
+  begun: boolean;
   grouping: GroupSettings;
 }
 
@@ -121,6 +124,19 @@ function checkPrompts(
   );
 }
 
+/** Of the first sequence. */
+export async function shapeOf({
+  parallel,
+  sizes,
+  model,
+}: Pick<ResolvedCotypicality, 'parallel' | 'sizes' | 'model'>): Promise<Shape> {
+  const first = parallel.sequences[0] as Sequence;
+  const { height, width } = await measureImage(first.source)
+    .then((measured) => scoredSize(measured, sizes))
+    .catch(() => ({ height: model.sampleSize, width: model.sampleSize }));
+  return unetShape(height, width, model.vaeFactor, model.fold);
+}
+
 /**
  * Opens model and parallel dataset, fills in defaults, checks all of it. Nothing is loaded on a device, nothing written.
  *
@@ -131,7 +147,7 @@ export async function resolveCotypicality(
   hooks: Hooks<PipelineEvent>,
 ): Promise<ResolvedCotypicality> {
   const options = resolved(COTYPICALITY, given, presetOptions(given.preset));
-  const { samples, seed, sampler, places, maps, shardSize, ensemble } = options;
+  const { samples, seed, sampler, places, maps, ensemble } = options;
   const grouping = resolved(GROUPING, partOf(GROUPING, options));
   if (options.boxes !== undefined) await readBoxes(options.boxes);
   const model = await openModel(options.model, modelOptions(options), hooks);
@@ -167,18 +183,8 @@ export async function resolveCotypicality(
   const kind = devices[0].id.startsWith('cuda') ? 'cuda' : 'cpu';
   let batch: number;
   if (isAuto(options.batch)) {
-    const first = parallel.sequences[0] as Sequence;
-    const shape = await measureImage(first.source)
-      .then((measured) => scoredSize(measured, sizes))
-      .catch(() => ({ height: model.sampleSize, width: model.sampleSize }));
-    batch =
-      existing?.batch ??
-      batchFor(
-        model,
-        { shape: unetShape(shape.height, shape.width, model.vaeFactor, model.fold), dtype, fanOut: FAN_OUT },
-        devices,
-        options,
-      );
+    const shape = await shapeOf({ parallel, sizes, model });
+    batch = existing?.batch ?? batchFor(model, { shape, dtype, fanOut: FAN_OUT }, devices, options);
   } else {
     ({ batch } = options);
     check(batch >= FAN_OUT, `\`batch\` is ${batch}; expected a whole number of at least ${FAN_OUT}.`);
@@ -205,7 +211,7 @@ export async function resolveCotypicality(
       dtype,
       device: kind,
       maps,
-      shardSize,
+      shardSize: sizeInHand(options.shardSize, existing && { options: existing }, parallel.sequences.length),
     },
     preset: options.preset ?? null,
   };
@@ -217,6 +223,7 @@ export async function resolveCotypicality(
     devices,
     sizes,
     draft,
+    begun: existing !== undefined,
     grouping,
   };
 }

@@ -5,11 +5,12 @@ import type { CallOptions } from '../../engine/types.js';
 import { nullCondition, prepareConditions } from '../../models/index.js';
 import { isAuto } from '../../pipeline/batch.js';
 import { checkNotCancelled } from '../../pipeline/pipeline.js';
+import { withShardSize, type Planned } from '../../pipeline/shard-size.js';
 import type { PipelineEvent } from '../../pipeline/options.js';
 import type { ShardedStage, WorkOnShard } from '../../pipeline/stage.js';
 import { COTYPICALITY, type CotypicalityOptions } from './options.js';
-import { FAN_OUT, resolveCotypicality, type ResolvedCotypicality } from './resolve.js';
-import { CotypicalityRun, type CotypicalityManifest } from './run.js';
+import { FAN_OUT, resolveCotypicality, shapeOf, type ResolvedCotypicality } from './resolve.js';
+import { COTYPICALITY_FORMAT, CotypicalityRun, type CotypicalityManifest } from './run.js';
 import { scoreSequences, unetCallsOf } from './shard.js';
 import type { Hooks } from '../../util/hooks.js';
 
@@ -25,11 +26,27 @@ export const schema = COTYPICALITY;
 export async function open(options: CotypicalityOptions, hooks: Hooks<PipelineEvent>): Promise<CotypicalityStage> {
   const resolved = await resolveCotypicality(options, hooks);
   checkNotCancelled(hooks, 'search');
+  const { model, devices, begun, parallel, labels } = resolved;
+  const planned: Planned<CotypicalityManifest> = {
+    ...{ format: COTYPICALITY_FORMAT, draft: resolved.draft, model, devices, begun },
+    divided: {
+      items: parallel.sequences.length,
+      unetCallsPerItem: unetCallsOf(resolved.draft.options.samples, labels.length),
+    },
+    shape: async () => shapeOf(resolved),
+  };
+  const [first = null, second = null] = promptsOf(resolved);
+  const draft = await withShardSize(planned, options, [first, second], {}, hooks);
   const run = await CotypicalityRun.begin(
     options.out,
-    resolved.draft,
+    draft,
     resolved.parallel.sequences.map(({ key, label, image }) => ({ key, label, image })),
-    { anyBatch: isAuto(options.batch), anyDtype: isAuto(options.dtype), ...hooks },
+    {
+      anyBatch: isAuto(options.batch),
+      anyDtype: isAuto(options.dtype),
+      anyShardSize: isAuto(options.shardSize),
+      ...hooks,
+    },
   );
   const each = unetCallsOf(run.manifest.options.samples, resolved.labels.length);
   return {
@@ -49,18 +66,26 @@ export async function open(options: CotypicalityOptions, hooks: Hooks<PipelineEv
   };
 }
 
+/** What conditions are prepared of: each label, then the null condition. */
+function promptsOf({
+  draft,
+  labels,
+}: {
+  draft: Pick<CotypicalityManifest, 'options'>;
+  labels: readonly string[];
+}): (string | null)[] {
+  const { prompt, nullPrompt } = draft.options;
+  if (prompt === null) return [...labels, ''];
+  return [...labels.map((label) => fillPrompt(prompt, label)), nullCondition(nullPrompt)];
+}
+
 async function prepare(
   run: CotypicalityRun,
   { model, labels, sizes, sequences }: ResolvedCotypicality,
   engine: Engine,
   call: CallOptions,
 ): Promise<WorkOnShard> {
-  const { prompt, nullPrompt } = run.manifest.options;
-  const names =
-    prompt === null
-      ? [...labels, '']
-      : [...labels.map((label) => fillPrompt(prompt, label)), nullCondition(nullPrompt)];
-  const conditions = await prepareConditions(engine, model, names, call);
+  const conditions = await prepareConditions(engine, model, promptsOf({ draft: run.manifest, labels }), call);
   const scoring = { run, engine, conditions, labels, sizes, sequences };
   return async (shard, context) => scoreSequences(scoring, shard, context);
 }

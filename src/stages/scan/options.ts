@@ -17,7 +17,18 @@ import {
   TUNE,
   UNTRAINED,
 } from '../../options/scoring.js';
-import { BATCH, DATASET, DEVICE, HOLDOUT, MODEL, OUT, PRESET, PROMPTS, shards, SPLIT } from '../../options/shared.js';
+import {
+  BATCH,
+  DATASET,
+  DEVICE,
+  HOLDOUT,
+  MODEL,
+  OUT,
+  PRESET,
+  PROMPTS,
+  shardSize,
+  SPLIT,
+} from '../../options/shared.js';
 import type { PipelineEvent } from '../../pipeline/options.js';
 
 export const SCAN = optionsOf('scan', {
@@ -46,10 +57,7 @@ export const SCAN = optionsOf('scan', {
   untrained: UNTRAINED,
   perImage: PER_IMAGE,
   maps: MAPS,
-  shardSize: option(fields.whole(1, 1_000_000).optional(), {
-    ...shards('Images'),
-    shown: '64; more above 2 million images',
-  }),
+  shardSize: shardSize('Images'),
   checksum: CHECKSUM,
   ...DEVICE,
   batch: BATCH,

@@ -29,9 +29,9 @@ import { sha256File } from '../../util/sha256.js';
 import { readManifest, type ManifestDraft, type RunOptions } from '../../runs/manifest.js';
 import { check, imagesOf, manifestModel, presetOptions, timesteps, unseen } from '../../pipeline/resolve.js';
 import { Replay } from '../../runs/replay.js';
-import { batchFor, isAuto, largestShape, unetShape } from '../../pipeline/batch.js';
+import { batchFor, isAuto, shapeOf } from '../../pipeline/batch.js';
 import { chooseDevices } from '../../pipeline/devices.js';
-import { defaultShardSize } from '../../pipeline/shards.js';
+import { sizeInHand } from '../../pipeline/shard-size.js';
 import { alwaysZero, planContrasts, planSingles, type ContrastPlan } from './contrasts.js';
 import { labelsToMap } from './singles.js';
 import { resolved } from '../../options/check.js';
@@ -57,6 +57,8 @@ export interface Resolved {
   autoRange: boolean;
   /** a pilot is needed and no earlier call has run it */
   needsPilot: boolean;
+  /** the run was there */
+  begun: boolean;
   /** CPU threads; 0: all */
   threads: number;
   draft: ManifestDraft;
@@ -244,9 +246,7 @@ export async function resolveOptions(
 
   let batch: number;
   if (isAuto(options.batch)) {
-    const shape =
-      (await largestShape(dataset.images, sizes, model)) ??
-      unetShape(model.sampleSize, model.sampleSize, model.vaeFactor, model.fold);
+    const shape = await shapeOf(dataset.images, sizes, model);
     batch = existing?.options.batch ?? batchFor(model, { shape, dtype, fanOut: contrasts.fanOut }, devices, options);
   } else {
     batch = options.batch;
@@ -272,7 +272,7 @@ export async function resolveOptions(
     against,
     ...(against === 'others' ? { othersPerSample: contrasts.othersPerSample } : {}),
     maps: map ? true : options.maps,
-    shardSize: options.shardSize ?? defaultShardSize(images.length),
+    shardSize: sizeInHand(options.shardSize, existing, images.length),
     replay: replay ? await sha256File(replay.file) : null,
     ...(chosen ? { labels: chosen } : {}),
     ...(holdout > 0 ? { holdout } : {}),
@@ -317,6 +317,7 @@ export async function resolveOptions(
     planFor,
     autoRange,
     needsPilot: !existing && (autoRange || tWeights !== 'none'),
+    begun: existing !== undefined,
     threads: options.threads ?? 0,
     devices,
     sizes,

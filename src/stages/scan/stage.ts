@@ -4,6 +4,7 @@ import type { CallOptions } from '../../engine/types.js';
 import { prepareConditions } from '../../models/index.js';
 import { isAuto } from '../../pipeline/batch.js';
 import { checkNotCancelled } from '../../pipeline/pipeline.js';
+import { withShardSize } from '../../pipeline/shard-size.js';
 import type { ShardedStage, WorkOnShard } from '../../pipeline/stage.js';
 import { checkContents } from '../../runs/changes.js';
 import { keepListings } from '../../runs/listings.js';
@@ -12,6 +13,7 @@ import { sampleWeights } from '../../runs/pilot.js';
 import { Run } from '../../runs/run.js';
 import { VERSION } from '../../runs/version.js';
 import { SCAN, type MapOptions, type ScanEvent, type ScanOptions } from './options.js';
+import { plannedOf, somePrompts } from './division.js';
 import { runPilot } from './pilot.js';
 import { promptsOf, resolveOptions, type Resolved } from './resolve.js';
 import { Race } from './race.js';
@@ -29,9 +31,12 @@ export async function open(
   let resolved = await resolveOptions(options, VERSION, hooks);
   checkNotCancelled(hooks, 'scan');
   if (resolved.needsPilot) resolved = await withPilot(resolved, options.out, hooks);
-  const run = await Run.begin(options.out, resolved.draft, resolved.images, {
+  const tune = resolved.draft.options.tune === true;
+  const draft = await withShardSize(plannedOf(resolved), options, somePrompts(resolved), { tune }, hooks);
+  const run = await Run.begin(options.out, draft, resolved.images, {
     anyBatch: isAuto(options.batch),
     anyDtype: isAuto(options.dtype),
+    anyShardSize: isAuto(options.shardSize),
     ...hooks,
   });
   await keepListings(run.store, resolved.dataset.listings);

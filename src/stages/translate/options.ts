@@ -4,7 +4,7 @@ import * as fields from '../../options/fields.js';
 import { PRESET_NAMES } from '../../options/names.js';
 import { option, optionsOf } from '../../options/option.js';
 import { NOISE, SIZE } from '../../options/scoring.js';
-import { BATCH, DATASET, DEVICE, IMAGE_DTYPE, MODEL, PROMPTS, shards, SPLIT } from '../../options/shared.js';
+import { BATCH, DATASET, DEVICE, IMAGE_DTYPE, MODEL, PROMPTS, shardSize, SPLIT } from '../../options/shared.js';
 import type { Dtype } from '../../engine/types.js';
 import type { PipelineEvent } from '../../pipeline/options.js';
 
@@ -81,8 +81,7 @@ export const TRANSLATE = optionsOf('translate', {
     description: 'Number of images of each label to translate, the first ones',
     shown: 'all',
   }),
-  // an image takes some thousand UNet calls
-  shardSize: option(fields.whole(1, 1_000_000).default(16), shards('Images')),
+  shardSize: shardSize('Images'),
   ...SPLIT,
   ...DEVICE,
   dtype: IMAGE_DTYPE,

@@ -28,8 +28,9 @@ import { warnBarelyTrained } from '../../models/learned.js';
 import type { DeviceInfo } from '../../engine/types.js';
 import { listingsOf } from '../../runs/listings.js';
 import { VERSION } from '../../runs/version.js';
-import { batchFor, isAuto, largestShape, unetShape } from '../../pipeline/batch.js';
+import { batchFor, isAuto, shapeOf } from '../../pipeline/batch.js';
 import { chooseDevices } from '../../pipeline/devices.js';
+import { sizeInHand } from '../../pipeline/shard-size.js';
 import { check, manifestModel, presetOptions } from '../../pipeline/resolve.js';
 import { readTranslation, type TranslationDraft } from './folder.js';
 import { resolved } from '../../options/check.js';
@@ -54,6 +55,8 @@ export interface Resolved {
   devices: [DeviceInfo, ...DeviceInfo[]];
   sizes: SizeOptions;
   draft: TranslationDraft;
+  /** the translation was there */
+  begun: boolean;
   /** of the dataset (Dataset) */
   listings: readonly string[];
 }
@@ -80,7 +83,7 @@ export async function resolveTranslation(
 ): Promise<Resolved> {
   const preset = presetOptions(given.preset);
   const options = resolved(TRANSLATE, given, preset);
-  const { inversionSteps, inferenceSteps, guidanceScale, negative, imagesPerLabel = null, shardSize } = options;
+  const { inversionSteps, inferenceSteps, guidanceScale, negative, imagesPerLabel = null } = options;
   const model = await openModel(options.model, modelOptions(options), hooks);
   await warnBarelyTrained(model, hooks.onLog);
   const { schedule } = model.source;
@@ -146,9 +149,7 @@ export async function resolveTranslation(
   const kind = devices[0].id.startsWith('cuda') ? 'cuda' : 'cpu';
   let batch: number;
   if (isAuto(options.batch)) {
-    const shape =
-      (await largestShape(images, sizes, model)) ??
-      unetShape(model.sampleSize, model.sampleSize, model.vaeFactor, model.fold);
+    const shape = await shapeOf(images, sizes, model);
     batch = existing?.options.batch ?? batchFor(model, { shape, dtype, fanOut: MIN_BATCH }, devices, options);
   } else {
     batch = options.batch;
@@ -177,7 +178,7 @@ export async function resolveTranslation(
     batch,
     dtype,
     device: kind,
-    shardSize,
+    shardSize: sizeInHand(options.shardSize, existing, images.length),
   };
   const draft: TranslationDraft = {
     version: VERSION,
@@ -196,7 +197,7 @@ export async function resolveTranslation(
     options: settings,
     preset: options.preset ?? null,
   };
-  return { model, images, devices, sizes, draft, listings: dataset.listings };
+  return { model, images, devices, sizes, draft, begun: existing !== undefined, listings: dataset.listings };
 }
 
 /** Labels that the model cannot tell apart, and targets that guidance cannot lead to. */

@@ -2,11 +2,14 @@
 import type { Engine } from '../../engine/index.js';
 import type { CallOptions } from '../../engine/types.js';
 import { nullCondition, prepareConditions, type ModelFolder } from '../../models/index.js';
-import { isAuto } from '../../pipeline/batch.js';
+import type { ImageList } from '../../data/index.js';
+import { isAuto, shapeOf } from '../../pipeline/batch.js';
 import { checkNotCancelled } from '../../pipeline/pipeline.js';
+import { withShardSize, type Planned } from '../../pipeline/shard-size.js';
 import type { ShardedStage, WorkOnShard } from '../../pipeline/stage.js';
 import { checkContents } from '../../runs/changes.js';
 import { keepListings } from '../../runs/listings.js';
+import { TRANSLATION_FORMAT } from '../../runs/parallel.js';
 import { TranslationFolder, type TranslationManifest } from './folder.js';
 import { TRANSLATE, type TranslateEvent, type TranslateOptions } from './options.js';
 import { samplingUnetCalls, type InjectedDenoise, type PlugAndPlay } from './plug-and-play.js';
@@ -27,14 +30,27 @@ export const schema = TRANSLATE;
 export async function open(options: TranslateOptions, hooks: Hooks<TranslateEvent>): Promise<TranslationStage> {
   const resolved = await resolveTranslation(options, hooks);
   checkNotCancelled(hooks, 'translation');
-  const folder = await TranslationFolder.begin(options.out, resolved.draft, resolved.images, {
+  const { model, images, devices, sizes, begun } = resolved;
+  const callsOf = expectedUnetCalls(resolved.draft, images, model);
+  const {
+    labels,
+    options: { prompt },
+  } = resolved.draft;
+  const prompts = [conditionOf(prompt, images.label(0)), conditionOf(prompt, labels[0] ?? '')] as const;
+  const planned: Planned<TranslationManifest> = {
+    ...{ format: TRANSLATION_FORMAT, draft: resolved.draft, model, devices, begun },
+    divided: { items: images.length, unetCallsPerItem: meanOf(images.length, callsOf) },
+    shape: async () => shapeOf(images, sizes, model),
+  };
+  const draft = await withShardSize(planned, options, prompts, {}, hooks);
+  const folder = await TranslationFolder.begin(options.out, draft, images, {
     anyBatch: isAuto(options.batch),
     anyDtype: isAuto(options.dtype),
+    anyShardSize: isAuto(options.shardSize),
     ...hooks,
   });
   await keepListings(folder.store, resolved.listings);
-  const { model, images, devices } = resolved;
-  const expectedOf = expectedUnetCalls(folder, model);
+  const expectedOf = expectedUnetCalls(folder.manifest, images, model);
   return {
     module: import.meta.url,
     item: 'image',
@@ -79,13 +95,13 @@ async function prepare(
     expectedOf,
     rows: new Map(labels.map((label, row) => [label, row])),
     nullRow: labels.length,
-    settings: settingsOf(folder),
+    settings: settingsOf(folder.manifest),
     images,
   };
   return async (shard, context) => translateShard(translating, shard, context);
 }
 
-function settingsOf({ manifest }: TranslationFolder): PlugAndPlay {
+function settingsOf({ options }: Pick<TranslationManifest, 'options'>): PlugAndPlay {
   const {
     inversionSteps,
     inferenceSteps: steps,
@@ -95,7 +111,7 @@ function settingsOf({ manifest }: TranslationFolder): PlugAndPlay {
     featureFraction,
     attentionLayers,
     attentionFraction,
-  } = manifest.options;
+  } = options;
   return {
     inversionSteps,
     steps,
@@ -107,17 +123,22 @@ function settingsOf({ manifest }: TranslationFolder): PlugAndPlay {
   };
 }
 
+function meanOf(count: number, valueOf: (place: number) => number): number {
+  let sum = 0;
+  for (let place = 0; place < count; place += 1) sum += valueOf(place);
+  return sum / count;
+}
+
 /** UNet calls of one image, of targets that fit into one pass; those of a label are counted once. */
 function expectedUnetCalls(
-  folder: TranslationFolder,
+  { labels, options }: Pick<TranslationManifest, 'labels' | 'options'>,
+  images: ImageList,
   { source: { schedule: noise } }: ModelFolder,
 ): (place: number) => number {
-  const settings = settingsOf(folder);
-  const { images } = folder;
-  const { labels, options } = folder.manifest;
+  const settings = settingsOf({ options });
   const known = new Map<string, number>();
   return (place) => {
-    const label = images[place]?.label ?? '';
+    const label = images.label(place);
     const before = known.get(label);
     if (before !== undefined) return before;
     const targets = targetsOf(labels, label).map((_, i) => ({ row: i + 1, guidance: options.guidanceScale }));

@@ -11,7 +11,7 @@ import { rowBytes } from '../../pipeline/batch.js';
 import { ablate, benchEngine } from './ablation.js';
 import type { CellOptions } from './options.js';
 import { onePass, seconds, spread, warmUpRounds, type Spread } from './figures.js';
-import { operations } from './operations.js';
+import { operations } from '../../models/operations.js';
 import type { Diffusers } from './diffusers.js';
 import { cellName, type Cell, type Measured, type DiffusersBench, type Start } from './report.js';
 import { ScanTimer, timeDecode, timeMining } from './stages.js';

@@ -8,7 +8,7 @@ import { readImage } from '../../data/index.js';
 import type { CallOptions, Image, PixelBox, TypicalityInput, TypicalityOptions } from '../../engine/types.js';
 import type { Conditions, Engine } from '../../engine/index.js';
 import { noise, seconds, spread, type Spread } from './figures.js';
-import { patchCount } from './operations.js';
+import { patchCount } from '../../models/operations.js';
 import { SAMPLES, type Cell, type ScanBench, type StageBench } from './report.js';
 
 /** Images a call, and forward passes it is made of: few on a CPU, where a pass takes seconds. */

@@ -3,11 +3,11 @@ import { openModel } from '../../models/index.js';
 import type { ModelFolder, OpenOptions } from '../../models/index.js';
 import { fromInt64 } from '../../engine/tensor.js';
 import type { ConditionInput, ModelSource } from '../../engine/types.js';
-import { JOINT_TOKENS } from '../../pipeline/batch.js';
+import { JOINT_TOKENS } from '../../models/transformer-size.js';
 import { noise } from './figures.js';
-import { parameterCount } from './parameters.js';
+import { parameterCount } from '../../models/parameters.js';
 import { unetOf } from '../../models/denoiser.js';
-import { transformerParameters } from './transformers.js';
+import { transformerParameters } from '../../models/transformer-size.js';
 import { syntheticModel } from './synthetic.js';
 
 export interface Subject {

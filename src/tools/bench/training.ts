@@ -11,7 +11,7 @@ import { fromInt64 } from '../../engine/tensor.js';
 import type { ModelSource, Optimization, Dtype, TrainerOptions, TrainingBatch } from '../../engine/types.js';
 import { PIXEL_SCHEDULE, SIZES, unetOfSize, type Size, type SizeName } from '../../stages/train/sizes.js';
 import { noise, spread, type Spread } from './figures.js';
-import { parameterCount } from './parameters.js';
+import { parameterCount } from '../../models/parameters.js';
 import { syntheticModel } from './synthetic.js';
 
 /** Steps before the clock: the first compiles and allocates, the last tells how long one is. */

@@ -1,8 +1,8 @@
 // Known architectures, so that a scan can be estimated without the model's files.
 import type { ModelSource } from '../../engine/types.js';
-import { parameterCount } from '../bench/parameters.js';
+import { parameterCount } from '../../models/parameters.js';
 import { syntheticModel } from '../bench/synthetic.js';
-import { transformerParameters } from '../bench/transformers.js';
+import { transformerParameters } from '../../models/transformer-size.js';
 
 export const ARCHITECTURES = ['sd15', 'sdxl', 'sd3', 'dit', 'demo'] as const;
 export type ArchitectureName = (typeof ARCHITECTURES)[number];

@@ -4,6 +4,7 @@ import { partOf } from '../../options/check.js';
 import type { ScanEvent, ScanOptions } from '../../stages/scan/options.js';
 import type { TrainOptions } from '../../stages/train/options.js';
 import { readRecord } from '../../stages/train/record.js';
+import { isAuto } from '../../pipeline/batch.js';
 import { check } from '../../pipeline/resolve.js';
 import { readManifest } from '../../runs/manifest.js';
 import { isBucket } from '../../util/place.js';
@@ -38,8 +39,11 @@ export async function planScan(
   hooks: Hooks<ScanEvent> = {},
 ): Promise<ScanPlan> {
   const { out } = options;
-  const found = await estimate({ ...options, calibrate: false }, hooks);
-  const there = (await readManifest(out)) ? await inspect(out, {}, hooks) : undefined;
+  const manifest = await readManifest(out);
+  // a run that has begun keeps its shards
+  const size = manifest && isAuto(options.shardSize) ? { shardSize: manifest.options.shardSize } : {};
+  const found = await estimate({ ...options, ...size, calibrate: false }, hooks);
+  const there = manifest ? await inspect(out, {}, hooks) : undefined;
   return {
     dryRun: true,
     path: placeOf(out),

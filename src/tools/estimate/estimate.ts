@@ -1,19 +1,16 @@
 // Predicts the cost of a scan: UNet calls, memory, disk, and hours if a rate is known, can be measured, or can be computed.
-import { DiffmineError } from '../../util/errors.js';
-import { prepareConditions } from '../../models/index.js';
-import { Engine } from '../../engine/index.js';
 import type { Dtype } from '../../engine/types.js';
 import type { RaceOptions } from '../../runs/manifest.js';
 import type { Shape } from '../../pipeline/batch.js';
+import { enginesOf, measuredRate, rateWithoutEngine, shardSizeAt } from '../../pipeline/shard-size.js';
 import { given, partOf, resolved } from '../../options/check.js';
 import { MINING } from '../../options/scoring.js';
 import { ESTIMATE, type EstimateOptions } from './options.js';
-import { perSample } from '../../stages/scan/contrasts.js';
+import { dividedOf, plannedOf, somePrompts } from '../../stages/scan/division.js';
 import type { ScanEvent } from '../../stages/scan/options.js';
 import { mostImages } from '../../stages/mine/passes.js';
 import { pilotCalls } from '../../stages/scan/pilot.js';
-import type { Resolved } from '../../stages/scan/resolve.js';
-import { operations } from '../bench/operations.js';
+import { operations } from '../../models/operations.js';
 import type { Hooks } from '../../util/hooks.js';
 import { expectedFraction } from './racing.js';
 import { memoryOf, subjectOf, type Asked, type Subject } from './subject.js';
@@ -22,8 +19,6 @@ import { timeAt, type Time } from './time.js';
 /** Parquet bytes of a candidate patch and of an image under a condition, measured on real runs with paths of some 20 characters. */
 const PATCH_BYTES = 30;
 const IMAGE_BYTES = 45;
-/** Forward passes of a calibration, after one to warm up. */
-const CALIBRATION_PASSES = 2;
 /** CUDA's context and its libraries take about this much of a GPU's memory. An assumption. */
 const CONTEXT_BYTES = 1e9;
 
@@ -105,6 +100,7 @@ export async function estimate(asked: EstimateOptions, hooks: Hooks<ScanEvent> =
   const tables = outputs * (3 * perImage * PATCH_BYTES + IMAGE_BYTES);
   const maps = subject.maps ? outputs * mapCells(shape, subject.fold) * 2 : 0;
   const perCall = operations(source, shape.rows, shape.columns);
+  const timed = await time(options, subject, pilot + (raced?.unetCallsExpected ?? unetCalls), perCall, hooks);
   return {
     model: subject.title,
     images,
@@ -115,7 +111,7 @@ export async function estimate(asked: EstimateOptions, hooks: Hooks<ScanEvent> =
     unetCallsPerImage,
     unetCalls,
     ...raced,
-    shards: Math.ceil(images / subject.shardSize),
+    shards: Math.ceil(images / (await shardSizeOf(options, subject, timed))),
     pilotCalls: pilot,
     featurePasses: featurePasses(options, subject),
     device: subject.device,
@@ -130,24 +126,29 @@ export async function estimate(asked: EstimateOptions, hooks: Hooks<ScanEvent> =
       least: { fp32: least('fp32'), half: least('fp16') },
     },
     disk: { tables, maps, total: tables + maps },
-    ...(await time(options, subject, pilot + (raced?.unetCallsExpected ?? unetCalls), perCall, hooks)),
+    ...timed,
     notes: subject.notes,
   };
 }
 
 async function time(
   { rate, calibrate: measured = true, perHour, ...options }: Asked,
-  { scan, shape, speed, speedFrom }: Subject,
+  { scan, speed, speedFrom }: Subject,
   unetCalls: number,
   perCall: number,
   hooks: Hooks<ScanEvent>,
 ): Promise<Time> {
   if (rate !== undefined) return timeAt(unetCalls, { rate, rateFrom: 'given' }, perHour);
   if (scan && measured) {
-    // CPU processes share the cores that one was timed on; every further GPU adds its own
-    const gpus = scan.devices[0].id === 'cpu' ? 1 : new Set(scan.devices.map(({ id }) => id)).size;
-    const each = await calibrate(scan, shape, options, hooks);
-    return timeAt(unetCalls, { rate: gpus * each, rateFrom: 'measured' }, perHour);
+    const tune = scan.draft.options.tune === true;
+    const { unetCallsPerSecond: rate } = await measuredRate(
+      plannedOf(scan),
+      options,
+      somePrompts(scan),
+      { tune },
+      hooks,
+    );
+    return timeAt(unetCalls, { rate, rateFrom: 'measured' }, perHour);
   }
   if (!speed) return {};
   const [low, high] = speed;
@@ -161,6 +162,19 @@ async function time(
     },
     perHour,
   );
+}
+
+/** Images per shard: as asked for, of the run that has begun, or for a minute at the rate of the estimate. */
+async function shardSizeOf(
+  options: Asked,
+  { shardSize, images, contrasts, samples, race, scan }: Subject,
+  { rate, hours, hoursAtMost = hours }: Time,
+): Promise<number> {
+  if (shardSize !== undefined) return shardSize;
+  const least = rate === undefined || !hours || !hoursAtMost ? undefined : (rate * hours) / hoursAtMost;
+  const known = least ?? (scan && (await rateWithoutEngine(plannedOf(scan), options))?.unetCallsPerSecond);
+  const engines = scan ? enginesOf(options, scan.devices[0]) : { here: 1, everywhere: 1 };
+  return shardSizeAt(known, dividedOf(images, { contrasts, samples, race }), engines);
 }
 
 /** Images of each label, as a race counts them. */
@@ -196,48 +210,4 @@ function featurePasses(options: Asked, { images, contrasts, allLabels }: Subject
   const labels = allLabels ? contrasts.scored : [...byLabel.keys()];
   const counts = labels.map((label) => byLabel.get(label) ?? 0);
   return settings.ensemble * mostImages(allLabels ? labels.map(() => images.length) : counts, counts, settings);
-}
-
-/** UNet calls a second of one engine, on a grey image of the largest shape (what is in it makes no difference to the time). */
-async function calibrate(
-  { model, dataset, images, contrasts, devices: [device], draft }: Resolved,
-  shape: Shape,
-  options: Pick<EstimateOptions, 'threads'>,
-  { signal }: Hooks<ScanEvent>,
-): Promise<number> {
-  const { batch, dtype, patch, perImage, tBegin, tEnd, sampler, seed } = draft.options;
-  const call = { signal };
-  const engine = new Engine({ device: device.id, dtype, threads: options.threads ?? 0 });
-  try {
-    await engine.loadModel(model.source, call);
-    const label = images.label(0);
-    const conditions = await prepareConditions(engine, model, [...dataset.labels, null], call);
-    const contrast = contrasts.of(label);
-    if (!contrast) throw new DiffmineError('DATASET_INVALID', 'There is no image to calibrate with.');
-    const { height, width } = shape;
-    const pixels = new Uint8Array(height * width * 3).fill(128);
-    const perPass = Math.max(1, Math.floor(batch / contrasts.fanOut));
-    const time = async (samples: number): Promise<number> => {
-      const begun = performance.now();
-      const input = {
-        images: [{ pixels, height, width }],
-        conditions: [perSample(contrast) ? (contrast.conditions[0] ?? []) : contrast.conditions] as number[][],
-        subjects: [contrast.subjects],
-        weights: [contrast.weights],
-        keys: [0],
-      };
-      await engine.scoreTypicality(
-        conditions,
-        input,
-        { samples, seed, tBegin, tEnd, sampler, patch, perImage, batch, keepMaps: false },
-        call,
-      );
-      return (performance.now() - begun) / 1000;
-    };
-    await time(perPass);
-    const samples = CALIBRATION_PASSES * perPass;
-    return (samples * contrasts.fanOut) / (await time(samples));
-  } finally {
-    await engine.dispose();
-  }
 }

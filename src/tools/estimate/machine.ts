@@ -3,10 +3,11 @@ import { usableCores } from '../../engine/cores.js';
 import { addonPath } from '../../engine/locate.js';
 import type { Dtype } from '../../engine/types.js';
 import type { DTYPES } from '../../options/names.js';
+import { speedOfCpu } from '../../pipeline/computed-rate.js';
 import { check } from '../../pipeline/resolve.js';
 import { findDevice } from '../../runs/device.js';
 import { chooseDtype } from '../../runs/dtype.js';
-import { CARDS, speedOf, speedOfCpu, type CardName } from './machines.js';
+import { CARDS, speedOf, type CardName } from './machines.js';
 
 export interface Machine {
   /** null: none was named, and none is needed */

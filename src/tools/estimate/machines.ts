@@ -34,18 +34,8 @@ export const CARD_NAMES = Object.keys(CARDS) as readonly CardName[];
 /** Fraction of a card's peak, from and to: published engines for Stable Diffusion reach 31 to 43 % in fp16. Not measured with diffmine. */
 export const UTILIZATION = [0.3, 0.5] as const;
 
-/** Operations per second and core of a CPU: SD 1.5 at 64 x 64 latents on an Intel Xeon with AMX (docs/results/cpu.md). */
-export const CORE = { bf16: (2 * 803.3e9) / 3.11 / 2, fp32: (2 * 803.3e9) / 9.04 / 2 } as const;
-/** Of that: small models, and CPUs without AMX, reach less. */
-export const CORE_FRACTION = [0.5, 1] as const;
-
 /** Operations per second, from and to. */
 export function speedOf(card: Card, dtype: Dtype): readonly [number, number] {
   const peak = dtype === 'fp32' ? card.peak.fp32 : card.peak.half;
   return [UTILIZATION[0] * peak, UTILIZATION[1] * peak];
-}
-
-export function speedOfCpu(cores: number, dtype: Dtype): readonly [number, number] {
-  const each = dtype === 'fp32' ? CORE.fp32 : CORE.bf16;
-  return [CORE_FRACTION[0] * cores * each, CORE_FRACTION[1] * cores * each];
 }

@@ -2,10 +2,9 @@
 import type { ImageList } from '../../data/index.js';
 import type { Dtype, ModelSource } from '../../engine/types.js';
 import { partOf, resolved, type Given } from '../../options/check.js';
-import { autoBatch, encodeBytes, largestShape, rowBytes, unetShape, type Shape } from '../../pipeline/batch.js';
+import { autoBatch, encodeBytes, isAuto, rowBytes, shapeOf, unetShape, type Shape } from '../../pipeline/batch.js';
 import { enginesTogether } from '../../pipeline/devices.js';
 import { check, imagesOf, presetOptions } from '../../pipeline/resolve.js';
-import { defaultShardSize } from '../../pipeline/shards.js';
 import type { RaceOptions } from '../../runs/manifest.js';
 import { VERSION } from '../../runs/version.js';
 import { planContrasts, type ContrastPlan } from '../../stages/scan/contrasts.js';
@@ -34,7 +33,7 @@ export interface Subject extends Machine {
   title: string;
   images: Counts;
   labels: number;
-  contrasts: Pick<ContrastPlan, 'fanOut' | 'scored'>;
+  contrasts: Pick<ContrastPlan, 'fanOut' | 'scored' | 'of'>;
   samples: number;
   perImage: number;
   allLabels: boolean;
@@ -42,7 +41,8 @@ export interface Subject extends Machine {
   race: RaceOptions | undefined;
   needsPilot: boolean;
   /** images */
-  shardSize: number;
+  /** undefined: for a minute */
+  shardSize: number | undefined;
   source: Pick<ModelSource, 'unet' | 'vae'>;
   parameters: number;
   fold: number;
@@ -84,9 +84,7 @@ async function atHand(asked: Asked, hooks: Hooks<ScanEvent>): Promise<Subject> {
   const scan = await resolveOptions(options, VERSION, hooks);
   const { draft, devices, sizes, contrasts } = scan;
   const { samples, perImage, allLabels, maps, race, dtype, batch } = draft.options;
-  const shape =
-    (await largestShape(scan.dataset.images, sizes, scan.model)) ??
-    unetShape(scan.model.sampleSize, scan.model.sampleSize, scan.model.vaeFactor, scan.model.fold);
+  const shape = await shapeOf(scan.dataset.images, sizes, scan.model);
   return {
     title: scan.model.path,
     images: scan.images,
@@ -98,7 +96,7 @@ async function atHand(asked: Asked, hooks: Hooks<ScanEvent>): Promise<Subject> {
     maps,
     race,
     needsPilot: scan.needsPilot,
-    shardSize: scan.draft.options.shardSize,
+    shardSize: isAuto(asked.shardSize) ? undefined : scan.draft.options.shardSize,
     source: scan.model.source,
     parameters: scan.model.summary().parameters,
     fold: scan.model.fold,
@@ -150,7 +148,7 @@ async function known(asked: Asked, like: Architecture, hooks: Hooks<ScanEvent>):
     maps,
     race,
     needsPilot: tRange === 'auto' || tWeights !== 'none',
-    shardSize: options.shardSize ?? defaultShardSize(images.length),
+    shardSize: options.shardSize === 'auto' ? undefined : options.shardSize,
     source: like.source,
     parameters: like.parameters,
     fold: like.fold,

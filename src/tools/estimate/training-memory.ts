@@ -1,7 +1,7 @@
 // The memory of a training: what AdamW keeps, and what a backward pass needs of the forward pass.
 import type { Dtype, ModelSource, UNetConfig } from '../../engine/types.js';
 import { tokenNumbers } from '../../pipeline/batch.js';
-import { layersOf } from '../bench/parameters.js';
+import { layersOf } from '../../models/parameters.js';
 
 /** A measured peak is 1.5 (tiny) to 1.7 (small) times the bytes counted here (docs/results/cpu.md): gradients of activations, and workspaces. */
 const PEAK = 1.7;

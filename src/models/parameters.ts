@@ -1,5 +1,5 @@
 // Counts the parameters of a UNet from its config, to predict the memory of a training before anything is allocated.
-import type { UNetConfig } from '../../engine/types.js';
+import type { UNetConfig } from '../engine/types.js';
 
 const linear = (from: number, to: number): number => (from + 1) * to;
 const convolution = (from: number, to: number): number => (9 * from + 1) * to;

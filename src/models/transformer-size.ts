@@ -1,6 +1,8 @@
 // Operations and parameters of diffusion transformers, counted from their configs as operations.ts and parameters.ts count those of UNets.
-import type { TransformerConfig } from '../../engine/types.js';
-import { JOINT_TOKENS } from '../../pipeline/batch.js';
+import type { TransformerConfig } from '../engine/types.js';
+
+/** Tokens of a text beside the image's: 77 of CLIP, 256 of T5 or zeros in its place. */
+export const JOINT_TOKENS = 333;
 
 const SINUSOIDS = 256;
 

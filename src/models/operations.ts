@@ -3,9 +3,9 @@
 // Counted as 2 x multiply-accumulates of convolutions, linear layers and attention, of a whole forward pass for one input under one condition,
 // even if an engine reuses results (keys and values of the prompts, layers that do not depend on the condition). So rates of different engines,
 // and of one engine before and after such an optimization, are comparable. Norms, activations and additions are left out: below 0.1 % of the arithmetic.
-import type { ModelSource, UNetConfig } from '../../engine/types.js';
+import type { ModelSource, UNetConfig } from '../engine/types.js';
 import { addedWidth } from './parameters.js';
-import { transformerOperations } from './transformers.js';
+import { transformerOperations } from './transformer-size.js';
 
 /** Tokens of a prompt. */
 const TOKENS = 77;
