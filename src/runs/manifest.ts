@@ -6,7 +6,7 @@ import type { Dtype } from '../engine/types.js';
 import { CONTRAST, MAPS, NOISE, SIZE, TIMESTEPS } from '../options/scoring.js';
 import { imageListColumns } from './images.js';
 import type { ListRecord } from './list.js';
-import { fingerprintOfDraft, readManifestOf, type Draft, type Kind } from './sharded-manifest.js';
+import { fingerprintOfDraft, readManifestOf, type Draft, type Kind, type ShardRate } from './sharded-manifest.js';
 import {
   either,
   flag,
@@ -152,6 +152,8 @@ export interface Manifest {
   conditions: string[];
   index: ListRecord;
   shards: number;
+  /** present if shardSize was chosen by a rate */
+  shardRate?: ShardRate;
 }
 
 export type ManifestDraft = Draft<Manifest>;

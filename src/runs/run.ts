@@ -177,6 +177,8 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
       | 'patches.parquet'
       | 'clusters.parquet'
       | 'features.safetensors'
+      | 'earlier.parquet'
+      | 'earlier.safetensors'
       | 'elements.parquet'
       | 'trends.parquet'
       | 'trend-patches.parquet',

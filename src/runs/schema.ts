@@ -150,6 +150,27 @@ export const MINED_PATCH_SCHEMA: Schema = [
   ['distance', 'DOUBLE'],
 ];
 
+/** A row of mine/earlier.parquet: a patch of an earlier mining whose features are kept, under the name of the settings that they follow from. */
+export interface EarlierRow extends Row {
+  settings: string;
+  condition: string;
+  label: string;
+  image: string;
+  row: number;
+  column: number;
+  patch: number;
+}
+
+export const EARLIER_SCHEMA: Schema = [
+  ['settings', 'STRING'],
+  ['condition', 'STRING'],
+  ['label', 'STRING'],
+  ['image', 'STRING'],
+  ['row', 'INT32'],
+  ['column', 'INT32'],
+  ['patch', 'INT32'],
+];
+
 export interface ClusterRow extends Row {
   condition: string;
   /** from 0, by descending median typicality */

@@ -1,11 +1,11 @@
 // Mining patches of another size from the maps of a scan, and features that are not computed again.
-import { cpSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Engine } from '../../src/engine/index.js';
 import { mineText } from '../../src/cli/commands/mine.js';
 import { candidatesFromMaps } from '../../src/stages/mine/patches.js';
 import { mine } from '../../src/stages/mine/mine.js';
-import type { MineEvent } from '../../src/stages/mine/options.js';
+import type { MineEvent, MineOptions } from '../../src/stages/mine/options.js';
 import { rank } from '../../src/stages/mine/rank.js';
 import { Run } from '../../src/runs/run.js';
 import type { ImageRow, MinedPatchRow, PatchRow } from '../../src/runs/schema.js';
@@ -114,4 +114,30 @@ test('features are not computed again; clusters follow from the number of patche
   expect(mineText(again)).toContain('Features of 60 patches were reused.');
   // other features are other numbers
   expect((await mine({ run, ...common, top: 20, clusters: 3, ensemble: 2 })).reusedFeatures).toBe(0);
+});
+
+test('nor are those of minings before: with another patch, list, number or settings, and back', async () => {
+  const bytes = (): Buffer[] =>
+    ['features.safetensors', 'patches.parquet'].map((name) => readFileSync(join(run, 'mine', name)));
+  /** patches whose features were computed */
+  const computed = async (more: Partial<MineOptions> = {}): Promise<number> => {
+    const { conditions, reusedFeatures } = await mine({ run, ...common, top: 20, clusters: 2, ...more });
+    return conditions.reduce((sum, { patches }) => sum + patches, 0) - reusedFeatures;
+  };
+  rmSync(join(run, 'mine'), { recursive: true, force: true });
+  expect(await computed()).toBe(60);
+  expect(existsSync(join(run, 'mine', 'earlier.parquet'))).toBe(false);
+  const first = bytes();
+  expect(await computed({ patch: 24 })).toBeGreaterThan(30);
+  expect(await computed({ ensemble: 2 })).toBe(60);
+  expect(await computed()).toBe(0);
+  expect(bytes()).toEqual(first);
+  expect(await computed({ top: 10, patch: 24 })).toBe(0);
+  expect(await computed({ rank: 'bottom' })).toBeGreaterThan(0);
+  expect(await computed({ ensemble: 2, clusters: 3 })).toBe(0);
+  expect(await computed({ patch: 24, clusters: 3 })).toBe(0);
+  // with a diverse ranking, more patches than it keeps have features
+  rmSync(join(run, 'mine'), { recursive: true, force: true });
+  expect(await computed({ top: 5, diverse: true })).toBe(15);
+  expect(await computed({ top: 10 })).toBe(0);
 });

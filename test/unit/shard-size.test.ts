@@ -6,6 +6,7 @@ import type { Manifest } from '../../src/runs/manifest.js';
 import { shardSizeAt } from '../../src/pipeline/shard-size.js';
 import { VERSION } from '../../src/runs/version.js';
 import { Run } from '../../src/runs/run.js';
+import type { ScanOptions } from '../../src/stages/scan/options.js';
 import { scan } from '../../src/stages/scan/scan.js';
 import { resolveOptions } from '../../src/stages/scan/resolve.js';
 import { dividedOf } from '../../src/stages/scan/division.js';
@@ -48,11 +49,10 @@ function pretend(rate: number): void {
   );
 }
 
-const base = (out: string) =>
-  ({
-    ...{ dataset: at('data'), model: MODEL, out: at(out), size: 32, patch: 8, samples: 4, batch: 8 },
-    ...{ device: 'cpu', dtype: 'fp32', threads: 1, maps: false },
-  }) as const;
+const base = (out: string): ScanOptions => ({
+  ...{ dataset: at('data'), model: MODEL, out: at(out), size: 32, patch: 8, samples: 4, batch: 8 },
+  ...{ device: 'cpu', dtype: 'fp32', threads: 1, maps: false },
+});
 
 const manifestOf = (out: string): Manifest => JSON.parse(readFileSync(at(out, 'manifest.json'), 'utf8')) as Manifest;
 

@@ -12,7 +12,7 @@ import { writeFolderAtomic } from '../../runs/atomic.js';
 import { MODEL_SHAPE, SIZE_SHAPES, WHERE_SHAPES, type ManifestModel } from '../../runs/manifest.js';
 import type { ListRecord, Rows } from '../../runs/list.js';
 import { beginFolder, type BeginOptions } from '../../runs/begin.js';
-import { readManifestOf, type Draft, type Kind } from '../../runs/sharded-manifest.js';
+import { readManifestOf, type Draft, type Kind, type ShardRate } from '../../runs/sharded-manifest.js';
 import { ShardedFolder } from '../../runs/sharded.js';
 import { shardName } from '../../runs/shards.js';
 import { flag, list, members, nullable, text, whole } from '../../runs/shape.js';
@@ -70,6 +70,8 @@ export interface CotypicalityManifest {
   preset: string | null;
   index: ListRecord;
   shards: number;
+  /** present if shardSize was chosen by a rate */
+  shardRate?: ShardRate;
 }
 
 export type CotypicalityDraft = Draft<CotypicalityManifest>;

@@ -59,7 +59,7 @@ export const keyOf = ({ image, label }: PatchRow): string => imageKey({ path: im
 
 /** The images that features must be computed of. */
 export function unknownImages(patches: readonly PatchRow[], known: KnownFeatures): Set<string> {
-  return new Set(patches.filter((patch) => !known(patch)).map(keyOf));
+  return new Set(patches.filter((patch) => !known.of(patch)).map(keyOf));
 }
 
 /** @throws IO if an image that was scanned can no longer be read */
@@ -69,7 +69,7 @@ export async function features(
   windowed: Windowed,
   context: FeatureContext,
 ): Promise<PatchFeatures> {
-  const vectors = patches.map(known);
+  const vectors = patches.map((patch) => known.of(patch));
   const unknown = [...patches.entries()].filter(([index]) => !vectors[index]);
   const byImage = groupBy(unknown, ([, patch]) => keyOf(patch));
   const images = byImage.map((members) => {
@@ -109,6 +109,7 @@ export async function features(
   const width = vectors[0]?.length ?? 0;
   const values = new Float32Array(patches.length * width);
   vectors.forEach((vector, index) => vector && values.set(vector, index * width));
+  known.add(patches, (index) => values.subarray(index * width, (index + 1) * width));
   return { values, width, reused: patches.length - unknown.length, windows };
 }
 

@@ -1,35 +1,129 @@
-// Features that an earlier mining of the run took: they need not be computed again.
+// Features of patches that minings of the run have computed, so that none is computed again. A mining keeps those of its clustered list in
+// features.safetensors; of all others the latest are in earlier.safetensors and earlier.parquet, whatever patches they were and with whatever settings.
 import { existsSync } from 'node:fs';
-import { float32, readSafetensors } from '../../engine/index.js';
+import { join } from 'node:path';
+import { float32, fromFloat32, readSafetensors, writeSafetensors } from '../../engine/index.js';
+import type { Tensor } from '../../engine/types.js';
 import type { MineRecord } from '../../runs/mining.js';
 import type { Run } from '../../runs/run.js';
-import type { MinedPatchRow, PatchRow } from '../../runs/schema.js';
-import { readTable } from '../../runs/tables.js';
+import { EARLIER_SCHEMA, type EarlierRow, type MinedPatchRow, type PatchRow } from '../../runs/schema.js';
+import { readTable, writeTable } from '../../runs/tables.js';
 
-/** The feature vector of a patch; undefined where it is not known. */
-export type KnownFeatures = (patch: PatchRow) => Float32Array | undefined;
+/** Bytes of features that are kept beside those of the clustered lists. */
+const MOST_KEPT = 256 * 2 ** 20;
+const TABLE = 'earlier.parquet';
+const FEATURES = 'earlier.safetensors';
 
-const keyOf = ({ condition, label, image, row, column, patch }: PatchRow | MinedPatchRow): string =>
-  JSON.stringify([condition, label, image, row, column, patch]);
+type Place = Pick<EarlierRow, 'condition' | 'label' | 'image' | 'row' | 'column' | 'patch'>;
 
-/** @param before what is in RUN/mine; with other options of the features nothing of it is known */
-export async function knownFeatures(
-  run: Run,
-  before: MineRecord | undefined,
-  wanted: MineRecord['options'],
-): Promise<KnownFeatures> {
-  const same = (['diftT', 'upBlock', 'ensemble', 'device', 'batch'] as const).every(
-    (option) => before?.options[option] === wanted[option],
-  );
-  const file = run.mineFile('features.safetensors');
-  if (!before || !same || before.fingerprint !== run.manifest.fingerprint || !existsSync(file)) return () => undefined;
-  const tensors = readSafetensors(file);
-  const known = new Map<string, Float32Array>();
-  for (const patch of await readTable<MinedPatchRow>(run.mineFile('patches.parquet'))) {
-    const tensor = tensors[`features.${patch.condition}`];
-    if (patch.list !== before.options.rank || !tensor) continue;
-    const width = tensor.shape[1] ?? 0;
-    known.set(keyOf(patch), float32(tensor).subarray((patch.rank - 1) * width, patch.rank * width));
+const placeOf = ({ condition, label, image, row, column, patch }: PatchRow | MinedPatchRow | EarlierRow): Place => ({
+  ...{ condition, label, image, row, column, patch },
+});
+/** The options that features follow from, beside the run's own. */
+const settingsOf = ({ diftT, upBlock, ensemble, device, batch }: MineRecord['options']): string =>
+  `t${diftT} block${upBlock} ensemble${ensemble} ${device} batch${batch}`;
+const keyOf = (settings: string, place: Place): string => JSON.stringify([settings, ...Object.values(place)]);
+
+interface Kept {
+  row: EarlierRow;
+  vector: Float32Array;
+}
+
+export class KnownFeatures {
+  /** the latest first */
+  private kept = new Map<string, Kept>();
+
+  /** @param settings of the features that are wanted now */
+  private constructor(private readonly settings: string) {}
+
+  /** @param before what is in RUN/mine */
+  static async read(run: Run, before: MineRecord | undefined, wanted: MineRecord['options']): Promise<KnownFeatures> {
+    const known = new KnownFeatures(settingsOf(wanted));
+    if (before?.fingerprint !== run.manifest.fingerprint) return known;
+    const own = run.mineFile('features.safetensors');
+    if (existsSync(own)) {
+      const rows = rowsOf(readSafetensors(own));
+      for (const patch of await readTable<MinedPatchRow>(run.mineFile('patches.parquet'))) {
+        const rowAt = rows.get(`features.${patch.condition}`);
+        if (patch.list !== before.options.rank || !rowAt) continue;
+        known.keep({ settings: settingsOf(before.options), ...placeOf(patch) }, rowAt(patch.rank - 1));
+      }
+    }
+    if (existsSync(run.mineFile(FEATURES))) {
+      const rows = rowsOf(readSafetensors(run.mineFile(FEATURES)));
+      const next = new Map<string, number>();
+      for (const row of await readTable<EarlierRow>(run.mineFile(TABLE))) {
+        const place = next.get(row.settings) ?? 0;
+        next.set(row.settings, place + 1);
+        const rowAt = rows.get(row.settings);
+        if (rowAt) known.keep(row, rowAt(place));
+      }
+    }
+    return known;
   }
-  return (patch) => known.get(keyOf(patch));
+
+  private keep(row: EarlierRow, vector: Float32Array): void {
+    this.kept.set(keyOf(row.settings, placeOf(row)), { row, vector });
+  }
+
+  /** The feature vector of a patch; undefined where it is not known. */
+  of(patch: PatchRow): Float32Array | undefined {
+    return this.kept.get(keyOf(this.settings, placeOf(patch)))?.vector;
+  }
+
+  /** Patches whose features were computed now, with their vectors. */
+  add(patches: readonly PatchRow[], vectorOf: (index: number) => Float32Array): void {
+    const earlier = this.kept;
+    this.kept = new Map();
+    patches.forEach((patch, i) => this.keep({ settings: this.settings, ...placeOf(patch) }, vectorOf(i)));
+    for (const [key, one] of earlier) if (!this.kept.has(key)) this.kept.set(key, one);
+  }
+
+  /**
+   * Writes what the next minings may need, the latest first, into the folder of a mining.
+   *
+   * @param own patches whose features the folder has already
+   */
+  async write(folder: string, own: Iterable<PatchRow>): Promise<void> {
+    const left = new Map(this.kept);
+    for (const patch of own) left.delete(keyOf(this.settings, placeOf(patch)));
+    const bySettings = new Map<string, Kept[]>();
+    let bytes = 0;
+    for (const one of left.values()) {
+      bytes += one.vector.byteLength;
+      if (bytes > MOST_KEPT) break;
+      const members = bySettings.get(one.row.settings);
+      if (members) members.push(one);
+      else bySettings.set(one.row.settings, [one]);
+    }
+    if (bySettings.size === 0) return;
+    const groups = [...bySettings.values()];
+    await writeTable(
+      join(folder, TABLE),
+      groups.flat().map(({ row }) => row),
+      EARLIER_SCHEMA,
+    );
+    writeSafetensors(
+      join(folder, FEATURES),
+      Object.fromEntries([...bySettings].map(([settings, members]) => [settings, stacked(members)])),
+    );
+  }
+}
+
+/** The rows of each tensor [n, F]. */
+function rowsOf(tensors: Readonly<Record<string, Tensor>>): Map<string, (row: number) => Float32Array> {
+  return new Map(
+    Object.entries(tensors).map(([name, tensor]) => {
+      const [values, width] = [float32(tensor), tensor.shape[1] ?? 0];
+      return [name, (row) => values.subarray(row * width, (row + 1) * width)];
+    }),
+  );
+}
+
+/** F32 [members, F] */
+function stacked(members: readonly Kept[]): Tensor {
+  const width = members[0]?.vector.length ?? 0;
+  const values = new Float32Array(members.length * width);
+  members.forEach(({ vector }, i) => values.set(vector, i * width));
+  return fromFloat32([members.length, width], values);
 }

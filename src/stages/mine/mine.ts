@@ -12,7 +12,7 @@ import { DiffmineError } from '../../util/errors.js';
 import type { Hooks } from '../../util/hooks.js';
 import { rankAll } from './candidates.js';
 import { clusterAll } from './cluster-all.js';
-import { knownFeatures } from './known.js';
+import { KnownFeatures } from './known.js';
 import { openReplay, openRunModel } from './open.js';
 import { MINE, type MineEvent, type MineOptions, type MineSummary } from './options.js';
 import { settings } from './settings.js';
@@ -88,7 +88,7 @@ async function mineFolder({ run: runPath, ...asked }: MineOptions, hooks: Hooks<
     await removeLeftovers(join(run.path, 'mine'));
     const model = await openRunModel(manifest, options, hooks);
     const replay = await openReplay(manifest);
-    const known = await knownFeatures(run, before, recorded);
+    const known = await KnownFeatures.read(run, before, recorded);
     const engine = new Engine({
       device: device.id,
       dtype: manifest.options.dtype,
@@ -97,7 +97,13 @@ async function mineFolder({ run: runPath, ...asked }: MineOptions, hooks: Hooks<
     try {
       const ranked = await rankAll(run, model, engine, recorded, options, hooks);
       const found = await clusterAll({ engine, model, manifest, replay, recorded, known, ...ranked }, hooks);
-      await replaceFolder(join(run.path, 'mine'), async (folder) => write(folder, run, recorded, found));
+      await replaceFolder(join(run.path, 'mine'), async (folder) => {
+        await known.write(
+          folder,
+          found.mined.flatMap(({ lists }) => lists[recorded.rank]),
+        );
+        await write(folder, run, recorded, found);
+      });
       return summary(recordOf(run, recorded, found), false, found.reusedFeatures);
     } finally {
       await engine.dispose();

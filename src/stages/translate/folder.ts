@@ -7,7 +7,7 @@ import type { ListRecord } from '../../runs/list.js';
 import { MODEL_SHAPE, SIZE_SHAPES, WHERE_SHAPES, type ManifestModel } from '../../runs/manifest.js';
 import { beginFolder, openFolder, type BeginOptions, type Opened } from '../../runs/begin.js';
 import { jsonLines, ShardedFolder, type Skipped } from '../../runs/sharded.js';
-import { readManifestOf, type Draft, type Kind } from '../../runs/sharded-manifest.js';
+import { readManifestOf, type Draft, type Kind, type ShardRate } from '../../runs/sharded-manifest.js';
 import { shardName } from '../../runs/shards.js';
 import { list, members, nullable, number, oneOf, text, whole } from '../../runs/shape.js';
 import type { TranslateSettings } from './options.js';
@@ -44,6 +44,8 @@ export interface TranslationManifest {
   preset: string | null;
   index: ListRecord;
   shards: number;
+  /** present if shardSize was chosen by a rate */
+  shardRate?: ShardRate;
 }
 
 export type TranslationDraft = Draft<TranslationManifest>;
