@@ -20,7 +20,7 @@ const nodeGlobals = {
 };
 
 export default defineConfig(
-  { ignores: ['dist*/', 'build*/', 'node_modules/', 'demo-run*/', 'demo-train/', 'coverage/'] },
+  { ignores: ['dist*/', 'build*/', 'node_modules/', 'demo-run*/', 'demo-train/', 'coverage/', 'docs/demo-report/'] },
   eslint.configs.recommended,
   {
     rules: {

@@ -7,6 +7,7 @@ import type { CotypicalitySummary } from '../../src/stages/cotypicality/options.
 import { resultBytes } from '../helpers/bytes.js';
 import { uniform } from '../helpers/synthetic-run.js';
 import { cli, hasAddon, ROOT } from './cli.js';
+import { filesWithPaths } from '../helpers/folders.js';
 
 const GOLDEN = join(ROOT, 'test', 'data', 'golden');
 const LABELS = ['class0', 'class1', 'class2'];
@@ -79,6 +80,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
     expect(summary.truth?.columns['slot']?.top).toMatchObject({ onElement: 1, purity: 1, chance: 1 });
     expect(summary.page).toBe(at('run', 'report', 'index.html'));
     const page = readFileSync(at('run', 'report', 'index.html'), 'utf8');
+    expect(filesWithPaths(at('run', 'report'))).toEqual([]);
     expect(page).toContain("default-src 'none'");
     for (const [, name] of page.matchAll(/(?:src|href)="([^"#]+)"/g))
       expect(existsSync(at('run', 'report', name as string))).toBe(true);

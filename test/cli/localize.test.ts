@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { LocalizeSummary } from '../../src/stages/localize/options.js';
 import { resultBytes } from '../helpers/bytes.js';
 import { cli, hasAddon, ROOT } from './cli.js';
+import { filesWithPaths } from '../helpers/folders.js';
 
 const GOLDEN = join(ROOT, 'test', 'data', 'golden');
 let folder: string;
@@ -44,6 +45,7 @@ const command = (...more: string[]): string[] => [
     const people = await cli(command('--boxes', at('boxes.csv')));
     expect(people).toMatchObject({ code: 0, stdout: expect.stringContaining("paper's AUC-PR") as string });
     expect(people.stdout).toContain(at('run', 'localize', 'index.html'));
+    expect(filesWithPaths(at('run', 'localize'))).toEqual([]);
     const { code, stdout } = await cli(command('--boxes', at('boxes.csv'), '--json', '--blur', '0'));
     const summary = JSON.parse(stdout) as LocalizeSummary;
     expect([code, summary.scan.unetCalls, summary.result?.labels[0]?.marked, summary.result?.options.blur]).toEqual([

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { Quality, TranslateSummary } from '../../src/stages/translate/options.js';
 import { resultBytes } from '../helpers/bytes.js';
 import { cli, hasAddon, ROOT } from './cli.js';
+import { filesWithPaths } from '../helpers/folders.js';
 
 const GOLDEN = join(ROOT, 'test', 'data', 'golden');
 let folder: string;
@@ -88,6 +89,7 @@ const command = [
       'reconstruction.png',
       'source.png',
     ]);
+    expect(filesWithPaths(at('parallel'))).toEqual([]);
     expect(readFileSync(at('parallel', 'index.html'), 'utf8')).toContain('1980/1980_0/1950.png');
 
     const again = await cli(line);

@@ -1,5 +1,5 @@
 // Temporary folders and the places test data lies in.
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
@@ -17,6 +17,17 @@ export function temporaryFolder(): string {
   const folder = mkdtempSync(path.join(tmpdir(), 'diffmine-test-'));
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
+}
+
+/** Files of a page's folder that name a path of this machine's temporary folder or of the repository: pages may be published. */
+export function filesWithPaths(page: string): string[] {
+  const machine = [tmpdir(), path.resolve(__dirname, '..', '..')];
+  const files = readdirSync(page, { recursive: true, encoding: 'utf8' }).filter((name) => /\.(html|js|css)$/.test(name));
+  expect(files.length).toBeGreaterThan(0);
+  return files.filter((name) => {
+    const text = readFileSync(path.join(page, name), 'utf8');
+    return machine.some((one) => text.includes(one));
+  });
 }
 
 /** Writes files, making their folders. */

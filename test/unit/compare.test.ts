@@ -8,6 +8,7 @@ import { IMAGE_SCHEMA, MINED_PATCH_SCHEMA } from '../../src/runs/schema.js';
 import { writeTable } from '../../src/runs/tables.js';
 import { readTable } from '../../src/runs/tables.js';
 import { drawImages, uniform, writeSyntheticRun } from '../helpers/synthetic-run.js';
+import { filesWithPaths } from '../helpers/folders.js';
 
 const LABELS = ['1920', '1950'];
 let folder = '';
@@ -172,6 +173,7 @@ describe('compare', () => {
     }
     for (const label of LABELS) expect(page).toContain(label);
     expect(page).not.toContain('undefined');
+    expect(filesWithPaths(summary.path)).toEqual([]);
   });
 
   it('finds a run equal to itself', async () => {

@@ -14,7 +14,7 @@ import { completeManifest, differencesOf } from '../../src/runs/sharded-manifest
 import { Run } from '../../src/runs/run.js';
 import { imageSchema } from '../../src/runs/schema.js';
 import { writeTable } from '../../src/runs/tables.js';
-import { temporaryFolder } from '../helpers/folders.js';
+import { filesWithPaths, temporaryFolder } from '../helpers/folders.js';
 import { drawImages, writeSyntheticRun, type SyntheticImage } from '../helpers/synthetic-run.js';
 
 const folder = temporaryFolder();
@@ -268,6 +268,7 @@ describe('what is kept', () => {
     expect(data()).toContain('"bootstrap":0');
     expect(existsSync(at('reported', 'report', 'maps', 'evaluation.webp'))).toBe(true);
     expect(readFileSync(at('reported', 'report', 'index.html'), 'utf8')).toContain('data/evaluation.js');
+    expect(filesWithPaths(at('reported', 'report'))).toEqual([]);
 
     const said: string[] = [];
     await evaluate({ run: at('reported'), boxes, bootstrap: 3, gridImages: 1 }, { onLog: (line) => said.push(line) });

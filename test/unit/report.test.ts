@@ -22,7 +22,7 @@ import { writeReport } from '../../src/stages/report/report.js';
 import { scriptOf } from '../../src/web/script.js';
 import { Run } from '../../src/runs/run.js';
 import type { ClusterRow, MinedPatchRow } from '../../src/runs/schema.js';
-import { temporaryFolder } from '../helpers/folders.js';
+import { filesWithPaths, temporaryFolder } from '../helpers/folders.js';
 import { nightlyTest } from '../helpers/nightly.js';
 import {
   drawImages,
@@ -445,6 +445,7 @@ describe('writeReport', () => {
     const run = await makeRun();
     const { bytes } = await writeReport({ run });
     const files = filesOf(join(run, 'report'));
+    expect(filesWithPaths(join(run, 'report'))).toEqual([]);
     const names = files.map((file) => file.slice(join(run, 'report').length + 1));
     expect(
       names.filter(

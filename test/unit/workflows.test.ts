@@ -81,7 +81,7 @@ describe('workflows', () => {
     const granted = { ...(job.permissions as Record<string, string> | undefined) };
     if (job.permissions === undefined) expect(job.uses).toBeUndefined();
     for (const [scope, level] of Object.entries(granted))
-      expect(['contents: read', 'contents: write', 'packages: write', 'id-token: write']).toContain(
+      expect(['contents: read', 'contents: write', 'packages: write', 'pages: write', 'id-token: write']).toContain(
         `${scope}: ${level}`,
       );
     expect(job.permissions).not.toBe('write-all');
@@ -131,6 +131,16 @@ describe('workflows', () => {
     }
     expect(called.files).toBeGreaterThan(5);
     expect(statSync(join(ROOT, '.ci/run')).mode & 0o111).not.toBe(0);
+  });
+
+  it('upload folders that exist', () => {
+    const { jobs } = parse(text('.github/workflows/pages.yml')) as Workflow;
+    const uploads = Object.values(jobs).flatMap(({ steps = [] }) =>
+      steps.flatMap((step) => (step.uses?.startsWith('actions/upload-pages-artifact@') ? [step.with?.['path']] : [])),
+    );
+    expect(uploads.map((folder) => [folder, existsSync(join(ROOT, folder as string, 'index.html'))])).toEqual([
+      ['docs/demo-report', true],
+    ]);
   });
 
   it('test every stage of npm test that needs no GPU, on every supported Node', () => {

@@ -13,7 +13,7 @@ const percent = (value: number | null): string => (value === null ? '-' : `${Mat
 
 export function compareText(summary: CompareSummary): string {
   const { labels, mean, differences } = summary;
-  const [a, b] = namesOf(summary);
+  const [a, b] = namesOf(summary.run.path, summary.other.path);
   const shown = (value: unknown): string =>
     value === null ? '-' : typeof value === 'string' ? value : JSON.stringify(value);
   const columns = mean.overlap.map(({ k }) => `top ${k}`);

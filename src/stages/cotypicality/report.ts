@@ -6,7 +6,7 @@
 //   report/sprites/S.webp                  the places shown: place p under label c is tile p C + c
 //   report/images/P-C.webp               image of place p's sequence under label c (the first place of the sequence on the page); loaded on click
 import { readFile } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { openImage } from '../../data/index.js';
 import { asDiffmineError, DiffmineError } from '../../util/errors.js';
 import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
@@ -26,6 +26,7 @@ import {
 } from '../../web/sprites.js';
 import { scriptOf } from '../../web/script.js';
 import { readShared } from '../../web/shared.js';
+import { named } from '../../web/shown-name.js';
 import type { Sequence } from '../../runs/parallel.js';
 import type { GroupRecord } from './group.js';
 import type { CotypicalityEvent } from './options.js';
@@ -168,8 +169,8 @@ function runData(run: CotypicalityRun, groups: GroupRecord): object {
     created: manifest.created,
     fingerprint: manifest.fingerprint,
     preset: manifest.preset,
-    model: { ...manifest.model, name: basename(manifest.model.path) },
-    parallel: { ...manifest.parallel, name: basename(manifest.parallel.path), labels: manifest.parallel.labels.length },
+    model: named(manifest.model),
+    parallel: { ...named(manifest.parallel), labels: manifest.parallel.labels.length },
     labels: manifest.parallel.labels,
     options: manifest.options,
     grouping: groups.options,

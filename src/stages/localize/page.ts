@@ -1,6 +1,6 @@
 // The page of a localization: localize/index.html, opened from disk with no server and no network.
 import { readFile, writeFile } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import {
   contrastOf,
   contrastWords,
@@ -13,6 +13,7 @@ import {
 import { legend } from '../../web/heatmap.js';
 import { scriptOf } from '../../web/script.js';
 import { readShared } from '../../web/shared.js';
+import { named, shownName } from '../../web/shown-name.js';
 import type { Run } from '../../runs/run.js';
 import { VERSION } from '../../runs/version.js';
 import type { Localization, ImageLocalization } from './options.js';
@@ -55,13 +56,13 @@ export async function writePage(
     legend: legend(LEGEND_STOPS),
     version: VERSION,
     skipped: (await run.skipped()).length,
-    model: nameOf(manifest.model.path),
-    baseline: result.baseline && (result.baseline.untrained ? 'random weights' : nameOf(result.baseline.path)),
+    model: shownName(manifest.model.path),
+    baseline: result.baseline && (result.baseline.untrained ? 'random weights' : shownName(result.baseline.path)),
     words: wordsOf(run, result),
-    boxes: result.boxes && { ...result.boxes, name: basename(result.boxes.path) },
+    boxes: result.boxes && named(result.boxes),
     run: {
-      model: manifest.model,
-      dataset: { ...manifest.dataset, name: nameOf(manifest.dataset.path), labels: undefined },
+      model: named(manifest.model),
+      dataset: { ...named(manifest.dataset), labels: undefined },
       options: manifest.options,
       preset: manifest.preset,
       fingerprint: manifest.fingerprint,
@@ -77,8 +78,8 @@ export async function writePage(
 function wordsOf(run: Run, { baseline, boxes, options }: Localization): object {
   const contrast = contrastOf(run);
   const { than, rival, comparedWith, timesteps, notice } = contrastWords(contrast);
-  const model = nameOf(run.manifest.model.path);
-  const other = baseline && (baseline.untrained ? 'the same network with random weights' : nameOf(baseline.path));
+  const model = shownName(run.manifest.model.path);
+  const other = baseline && (baseline.untrained ? 'the same network with random weights' : shownName(baseline.path));
   const smoothed = options.blur > 0;
   const sentences = (...list: (string | null)[]): string => list.filter((one) => one !== null).join(' ');
   return {
@@ -108,11 +109,3 @@ function wordsOf(run: Run, { baseline, boxes, options }: Localization): object {
     ],
   };
 }
-
-/** A folder's name, with the one above where that alone says little. */
-const nameOf = (path: string): string =>
-  path
-    .split(/[\\/]/)
-    .filter((part) => part !== '')
-    .slice(/[\\/](model|train|training|heldout|images|pictures|data)[\\/]?$/i.test(path) ? -2 : -1)
-    .join('/');

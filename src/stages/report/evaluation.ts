@@ -1,7 +1,7 @@
 // What the report shows of an evaluation: data/evaluation.js and maps/evaluation.webp, written with the report, or into one that is there when a run is evaluated.
 import { existsSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { evaluationFolder, readEvaluation, GRID_FILE } from '../../runs/evaluation.js';
 import { contrastOf, contrastWords, mapEnds, mapMeaning } from '../../runs/contrast.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
@@ -9,6 +9,7 @@ import type { Run } from '../../runs/run.js';
 import type { ReportBytes } from '../../web/folder.js';
 import { legend } from '../../web/heatmap.js';
 import { scriptOf } from '../../web/script.js';
+import { named } from '../../web/shown-name.js';
 
 const LEGEND_STOPS = 41;
 /** What a report that can show an evaluation has. */
@@ -31,8 +32,8 @@ export async function evaluationFiles(
     labels,
     kinds,
     notes,
-    boxes: { ...boxes, name: basename(boxes.path) },
-    controls: { ...controls, run: controls.run && { ...controls.run, name: basename(controls.run.path) } },
+    boxes: named(boxes),
+    controls: { ...controls, run: controls.run && named(controls.run) },
     grid: grid ? record.grid : null,
     legend: legend(LEGEND_STOPS),
     words: wordsOf(run),

@@ -14,7 +14,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { basename, dirname, join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { z } from 'zod';
 import { fillPrompt } from '../../data/index.js';
 import { PROPERTIES, telling } from '../../data/properties.js';
@@ -52,6 +52,7 @@ import { trendsScript } from './trends.js';
 import { SHEET_COLUMNS, SHEET_ROWS, TILE } from '../../web/sprites.js';
 import { scriptOf } from '../../web/script.js';
 import { readShared } from '../../web/shared.js';
+import { named } from '../../web/shown-name.js';
 import type { Hooks, Progress } from '../../util/hooks.js';
 
 export { EVALUATION_FILES, updateReport } from './evaluation.js';
@@ -265,6 +266,7 @@ function runData(
   title: string | undefined,
 ): object {
   const { manifest } = run;
+  const [model, dataset] = [named(manifest.model), named(manifest.dataset)];
   const contrast = contrastOf(run);
   const { rank } = mined.options;
   const untrained = contrast.untrained === true;
@@ -273,12 +275,12 @@ function runData(
     format: manifest.format,
     created: manifest.created,
     fingerprint: manifest.fingerprint,
-    model: { ...manifest.model, name: `${basename(manifest.model.path)}${untrained ? ', random weights' : ''}` },
-    dataset: { ...manifest.dataset, labels: manifest.dataset.labels.length },
+    model: { ...model, name: `${model.name}${untrained ? ', random weights' : ''}` },
+    dataset: { ...dataset, labels: dataset.labels.length },
     words: {
       ...contrastWords(contrast),
       ...(mined.options.patch === manifest.options.patch ? {} : { standardErrors: errorsWithout(mined, manifest) }),
-      title: titleOf(title, basename(manifest.dataset.path), contrast),
+      title: titleOf(title, dataset.name, contrast),
       lede: reportLede(contrast, rank, views.length),
       method: [
         ...reportMethod(contrast, mined.options, manifest.options.maps, race !== undefined),
@@ -328,7 +330,7 @@ function runData(
     skipped: { count: skipped.length, shown: skipped.slice(0, SKIPPED_SHOWN) },
     missing: { count: missing.length, shown: missing.slice(0, SKIPPED_SHOWN) },
     maps: { kept: manifest.options.maps, shown: maps },
-    root: basename(manifest.dataset.path),
+    root: dataset.name,
     sheet: { columns: SHEET_COLUMNS, rows: SHEET_ROWS, tile: TILE },
     legend: legend(LEGEND_STOPS),
   };

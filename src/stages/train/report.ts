@@ -1,7 +1,7 @@
 // A training as one page to look at: train-report.html in its folder, opened from disk with no server and no network. Curves are drawn here, as SVG;
 // style and script lie in the page, allowed by their hashes; the grids of sampled images stay the files they are.
 import { readFile } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import sharp from 'sharp';
 import { DiffmineError } from '../../util/errors.js';
 import { learnedSentence, VERDICTS } from '../../models/learned.js';
@@ -24,6 +24,7 @@ import {
   whole,
   type Markup,
 } from '../../web/html.js';
+import { shownName } from '../../web/shown-name.js';
 import { readMetrics, type Metrics, type Series, type Grid } from './page/metrics.js';
 import { RECORD, TRAINING_FORMAT, type TrainRecord } from './record.js';
 
@@ -90,7 +91,7 @@ async function readTraining(folder: string): Promise<TrainRecord> {
 
 function page(training: TrainRecord, metrics: Metrics, samples: Markup, style: string, script: string): Markup {
   const { dataset } = training;
-  const title = nameOf(dataset.path);
+  const title = shownName(dataset.path);
   const { markup: charts, data } = curves(metrics);
   return document(
     { title: `${title} · diffmine training`, style, script },
@@ -153,20 +154,11 @@ function header(title: string, training: TrainRecord, metrics: Metrics): Markup 
 </header>`;
 }
 
-/** A dataset's name: its folder's, with the one above where that alone says little. */
-function nameOf(path: string): string {
-  const parts = path.split(/[\\/]/).filter((part) => part !== '');
-  return (
-    parts.slice(/^(train|training|images|pictures|data)$/i.test(parts[parts.length - 1] ?? '') ? -2 : -1).join('/') ||
-    'Training'
-  );
-}
-
 function lede({ model, dataset }: TrainRecord): string {
   const images = dataset.labels.reduce((sum, { training }) => sum + training, 0);
   const space = model.kind === 'pixel' ? 'pixel-space' : 'latent';
   const from = model.from
-    ? `${basename(model.from)}, a ${space} diffusion model, fine-tuned`
+    ? `${shownName(model.from)}, a ${space} diffusion model, fine-tuned`
     : `A ${space} diffusion model${model.size ? ` of size “${model.size}”` : ''}, trained from scratch`;
   const by = model.conditioning === 'text' ? 'text' : 'the label';
   const fraction = model.trained < model.parameters ? `, ${large(model.trained)} of them trained` : '';
@@ -324,9 +316,9 @@ ${changes.map(
     ['Training format', format],
     ['Training started', moment(created)],
     ['Page written', moment(new Date().toISOString())],
-    ['Dataset', dataset.path],
+    ['Dataset', shownName(dataset.path)],
     ['Dataset fingerprint', dataset.fingerprint],
-    [model.from ? 'Model' : 'Model size', model.from ?? model.size],
+    [model.from ? 'Model' : 'Model size', model.from ? shownName(model.from) : model.size],
     ['Smoothed curves', 'running mean over about 1/40 of the steps'],
   ])}</section>
 </footer>`;

@@ -1,11 +1,12 @@
 // The page of a translation: source, reconstruction and targets side by side. Plain HTML, opened from disk with no server and no network; its style is
 // allowed by its hash, and the images stay the files they are.
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import type { Skipped } from '../../runs/sharded.js';
 import { groupBy } from '../../util/group.js';
 import { address, count, html, whole, type Markup } from '../../web/html.js';
 import { document, readStyle } from '../../web/document.js';
+import { shownName } from '../../web/shown-name.js';
 import type { TranslationFolder, TranslationManifest } from './folder.js';
 import type { Quality } from './options.js';
 import { PAGE, reconstructionFile, sourceFile, targetFile, type TranslatedLine } from '../../runs/parallel.js';
@@ -42,7 +43,7 @@ function page(
   quality: Quality | undefined,
   style: string,
 ): Markup {
-  const title = basename(manifest.dataset.path);
+  const title = shownName(manifest.dataset.path);
   const byLabel = new Map(groupBy(translated, ({ label }) => label).map((lines) => [lines[0]?.label, lines]));
   const labels = [...new Set(images.map(({ label }) => label))]
     .map((label) => ({ label, lines: byLabel.get(label) ?? [] }))
@@ -103,7 +104,7 @@ function header(
   return html`<header class="top">
   <p class="brand">diffmine translation</p>
   <h1>${title}</h1>
-  <p class="lede">${count(translated.length, 'image')} translated to ${count(manifest.labels.length, 'label')} with ${basename(manifest.model.path)}: inverted with the source label, sampled with each target label.</p>
+  <p class="lede">${count(translated.length, 'image')} translated to ${count(manifest.labels.length, 'label')} with ${shownName(manifest.model.path)}: inverted with the source label, sampled with each target label.</p>
   <dl class="facts">${facts.map(([name, value]) => value !== undefined && html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
   <details class="method"><summary>How to read this page</summary>
     <p>Each row is an image. The first column is the <strong>source</strong> at the model’s resolution, the second its <strong>reconstruction</strong>: inverted to noise and sampled back with
@@ -182,8 +183,8 @@ function footer(manifest: TranslationManifest, skipped: readonly Skipped[]): Mar
 <section><h2>Provenance</h2>${settingsList([
     ['diffmine', version],
     ['Started', created.replace(/^(.{10})T(.{5}).*Z$/, '$1 $2 UTC')],
-    ['Dataset', dataset.path],
-    ['Model', model.path],
+    ['Dataset', shownName(dataset.path)],
+    ['Model', shownName(model.path)],
     ['Fingerprint', fingerprint],
   ])}</section>
 ${skipped.length > 0 && html`<section><h2>${count(skipped.length, 'image')} skipped</h2><ul class="list">${skipped.slice(0, SKIPPED_SHOWN).map(({ image, reason }) => html`<li><b>${image}</b> ${reason}</li>`)}</ul>${skipped.length > SKIPPED_SHOWN && html`<p>The rest are listed in skipped.jsonl once all shards are finished.</p>`}</section>`}

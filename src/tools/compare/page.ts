@@ -17,7 +17,7 @@ const percent = (value: number | null | undefined): string =>
 
 function page(summary: CompareSummary, style: string): Markup {
   const { labels, mean, differences, only, options, version } = summary;
-  const [a, b] = namesOf(summary);
+  const [a, b] = namesOf(summary.run.path, summary.other.path);
   const images = labels.reduce((sum, one) => sum + one.images.common, 0);
   const drawn = drawnLabels(summary);
   return document(
@@ -61,10 +61,16 @@ const onlyIn = (name: string, labels: readonly string[]): Markup | false =>
 const text = (value: unknown): string =>
   value === null ? '–' : typeof value === 'string' ? value : JSON.stringify(value);
 
+/** The two values; of a model or a dataset their names. */
+function valuesOf({ name, run, other }: CompareSummary['differences'][number]): [string, string] {
+  const places = (name === 'model' || name === 'dataset') && typeof run === 'string' && typeof other === 'string';
+  return places ? namesOf(run, other) : [text(run), text(other)];
+}
+
 function differencesTable(differences: CompareSummary['differences'], a: string, b: string): Markup {
   return html`<div class="scroll" tabindex="0" role="region" aria-label="What differs"><table class="made">
 <thead><tr><th scope="col"></th><th scope="col">${a}</th><th scope="col">${b}</th></tr></thead>
-<tbody>${differences.map(({ name, run, other }) => html`<tr><th scope="row">${name}</th><td>${text(run)}</td><td>${text(other)}</td></tr>`)}</tbody>
+<tbody>${differences.map((one) => html`<tr><th scope="row">${one.name}</th>${valuesOf(one).map((value) => html`<td>${value}</td>`)}</tr>`)}</tbody>
 </table></div>`;
 }
 

@@ -1,5 +1,4 @@
 // What the page and the command line show of a comparison.
-import { basename } from 'node:path';
 import type { CompareSummary, LabelComparison } from './options.js';
 
 /** Labels whose patches are drawn: those with the least overlap first. All are in compare.json. */
@@ -15,8 +14,11 @@ export function drawnLabels({ labels }: Pick<CompareSummary, 'labels'>): LabelCo
     .slice(0, LABELS_DRAWN);
 }
 
-/** The runs' names: the last part of their paths, or all of it where both end alike. */
-export function namesOf({ run, other }: Pick<CompareSummary, 'run' | 'other'>): [string, string] {
-  const [a, b] = [basename(run.path), basename(other.path)];
-  return a === b ? [run.path, other.path] : [a, b];
+/** Names of two paths on a page: the last part of each, with as many parts above it as make them differ. */
+export function namesOf(a: string, b: string): [string, string] {
+  const [ours, theirs] = [a, b].map((path) => path.split(/[\\/]/).filter((part) => part !== '')) as [string[], string[]];
+  const longest = Math.max(ours.length, theirs.length);
+  let parts = 1;
+  while (parts < longest && ours.slice(-parts).join('/') === theirs.slice(-parts).join('/')) parts += 1;
+  return [ours.slice(-parts).join('/'), theirs.slice(-parts).join('/')];
 }

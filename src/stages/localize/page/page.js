@@ -273,8 +273,8 @@
         list([
           ['diffmine', version],
           ['Run started', run.created],
-          ['Model', run.model.path],
-          ['Dataset', run.dataset.path],
+          ['Model', run.model.name],
+          ['Dataset', run.dataset.name],
           ['Run fingerprint', run.fingerprint],
           ['Model fingerprint', run.model.fingerprint],
         ]),

@@ -1,0 +1,1 @@
+diffmine.trends(null);
