@@ -22,7 +22,9 @@ export function temporaryFolder(): string {
 /** Files of a page's folder that name a path of this machine's temporary folder or of the repository: pages may be published. */
 export function filesWithPaths(page: string): string[] {
   const machine = [tmpdir(), path.resolve(__dirname, '..', '..')];
-  const files = readdirSync(page, { recursive: true, encoding: 'utf8' }).filter((name) => /\.(html|js|css)$/.test(name));
+  const files = readdirSync(page, { recursive: true, encoding: 'utf8' }).filter((name) =>
+    /\.(html|js|css)$/.test(name),
+  );
   expect(files.length).toBeGreaterThan(0);
   return files.filter((name) => {
     const text = readFileSync(path.join(page, name), 'utf8');

@@ -16,7 +16,10 @@ export function drawnLabels({ labels }: Pick<CompareSummary, 'labels'>): LabelCo
 
 /** Names of two paths on a page: the last part of each, with as many parts above it as make them differ. */
 export function namesOf(a: string, b: string): [string, string] {
-  const [ours, theirs] = [a, b].map((path) => path.split(/[\\/]/).filter((part) => part !== '')) as [string[], string[]];
+  const [ours, theirs] = [a, b].map((path) => path.split(/[\\/]/).filter((part) => part !== '')) as [
+    string[],
+    string[],
+  ];
   const longest = Math.max(ours.length, theirs.length);
   let parts = 1;
   while (parts < longest && ours.slice(-parts).join('/') === theirs.slice(-parts).join('/')) parts += 1;
