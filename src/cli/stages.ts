@@ -1,6 +1,7 @@
 // Converts events of the stages to progress bars.
 import type { MineEvent } from '../stages/mine/options.js';
 import type { ScanEvent } from '../stages/scan/options.js';
+import { because } from '../util/errors.js';
 import { count } from '../web/html.js';
 import { duration, type Output } from './output.js';
 
@@ -41,7 +42,7 @@ export function onScan(output: Output, { into, item, todo, bar }: Words = SCANNI
         break;
       }
       case 'image':
-        if (event.reason !== undefined) output.log(`skipped ${event.image}: ${event.reason}`);
+        if (event.reason !== undefined) output.log(because('skipped', event.image, event.reason));
         break;
       case 'shard':
         output.debug(

@@ -25,7 +25,11 @@ export function rateKey(
     folder,
     model,
     devices,
-  }: Pick<ShardedStage, 'model' | 'devices'> & { folder: { manifest: Pick<ShardedManifest, 'format' | 'options'> } },
+  }: {
+    folder: { manifest: Pick<ShardedManifest, 'format' | 'options'> };
+    model: { fingerprint: string };
+    devices: ShardedStage['devices'];
+  },
   { workers = 1, threads }: SplitOptions,
 ): string {
   const { format, options } = folder.manifest;

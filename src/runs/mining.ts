@@ -43,16 +43,34 @@ export interface MinedCondition {
 
 /** Fewer effective images, or groups, than this are few: what they share may be a place or a light. */
 const FEW = 10;
+/** Labels named in a warning. */
+const SHOWN = 20;
 
-/** A warning where a label's clustered list comes from few groups or few images; else null. */
-export function concentration({ patches, images, groups }: MinedCondition): string | null {
+/** What a label's clustered list comes from, where that is few groups or few images: '3 groups of images'; else undefined. */
+function fewSources({ patches, images, groups }: MinedCondition): string | undefined {
   const few = (what: { effective: number } | null): boolean =>
     what !== null && what.effective < Math.min(FEW, patches / 2);
-  const from = few(groups)
-    ? `${count(groups?.count ?? 0, 'group')} of images`
-    : few(images)
-      ? count(images.count, 'image')
-      : undefined;
+  if (few(groups)) return `${count(groups?.count ?? 0, 'group')} of images`;
+  return few(images) ? count(images.count, 'image') : undefined;
+}
+
+/** A warning that names the labels whose clustered lists come from few groups or few images; none where all come from many. */
+export function concentrations(conditions: readonly MinedCondition[]): string[] {
+  const few = conditions.flatMap((one) => {
+    const from = fewSources(one);
+    return from === undefined ? [] : [`${one.condition} (${from})`];
+  });
+  if (few.length === 0) return [];
+  const shown = few.length > SHOWN ? [...few.slice(0, SHOWN), `${few.length - SHOWN} more`] : few;
+  return [
+    `Most patches of ${few.length === 1 ? 'this label' : 'these labels'} come from few images: ${shown.join(', ')}. What they share may be the background or the lighting.`,
+  ];
+}
+
+/** The same warning of one label; null where its patches come from many. */
+export function concentration(one: MinedCondition): string | null {
+  const { patches } = one;
+  const from = fewSources(one);
   return from === undefined
     ? null
     : `These ${count(patches, 'patch', 'patches')} come from ${from}, most of them from fewer: what they share may be the background or the lighting.`;

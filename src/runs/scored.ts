@@ -30,10 +30,8 @@ export async function readScored(
   const { size, sizeRule } = run.manifest.options;
   const read = await readImage(imageFile(root, image), { size, rule: sizeRule, multiple: 1, patch: 1 });
   if (read.width < width || read.height < height) {
-    throw new DiffmineError(
-      'IMAGE_UNREADABLE',
-      `The image '${image}' has changed: it is ${read.width} x ${read.height} px, but was scored at ${width} x ${height}.`,
-    );
+    const reason = `has changed: it is ${read.width} x ${read.height} px, but was scored at ${width} x ${height}.`;
+    throw new DiffmineError('IMAGE_UNREADABLE', `The image '${image}' ${reason}`, undefined, { reason });
   }
   if (read.width === width) return read.pixels.subarray(0, 3 * width * height);
   // cut at right and bottom to the multiple that the model needed

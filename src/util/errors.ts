@@ -66,8 +66,11 @@ export class DiffmineError extends Error {
   }
 }
 
-/** What is wrong, beside the name of the image it is wrong with. */
-export const reasonAlone = (error: DiffmineError): string => error.reason ?? error.message;
+/** What is wrong, as a sentence says it of the image that it names: 'cannot be read: the file is empty.' */
+export const reasonAlone = (error: DiffmineError): string => error.reason ?? `cannot be used: ${error.message}`;
+
+/** 'skipped a.png, which cannot be read: the file is empty.' */
+export const because = (what: string, image: string, reason: string): string => `${what} ${image}, which ${reason}`;
 
 /** Any thrown value as a DiffmineError: native errors keep code and hint, system errors become IO, the rest INTERNAL. */
 export function asDiffmineError(thrown: unknown): DiffmineError {

@@ -297,7 +297,7 @@ describe('images', () => {
     expect(reasons['1950/dot.png']).toContain('smaller than the patch');
     expect(reasons['1950/wide.png']).toContain('16 times');
     for (const [name, reason] of Object.entries(reasons)) {
-      expect(ran.stderr).toContain(`skipped ${name}: ${reason}`);
+      expect(ran.stderr).toContain(`skipped ${name}, which ${reason}`);
       expect(reason).not.toContain(path.basename(name));
     }
 

@@ -6,7 +6,7 @@ import { ImageList } from '../../src/data/index.js';
 import { fromFloat32, writeSafetensors } from '../../src/engine/index.js';
 import { boxMean, upsample } from '../../src/metrics/maps.js';
 import type { ManifestDraft } from '../../src/runs/manifest.js';
-import { concentration, type MinedCondition } from '../../src/runs/mining.js';
+import { concentration, concentrations, type MinedCondition } from '../../src/runs/mining.js';
 import { Run } from '../../src/runs/run.js';
 import { IMAGE_SCHEMA, PATCH_SCHEMA, type PatchRow } from '../../src/runs/schema.js';
 import { writeTable } from '../../src/runs/tables.js';
@@ -190,6 +190,14 @@ test('a ranking from few images or groups is warned of', () => {
   expect(concentration(condition(40, 30))).toBeNull();
   expect(concentration(condition(6, null))).toContain('6 images');
   expect(concentration(condition(40, 3))).toContain('40 groups');
+  // once for all labels
+  const named = (name: string, images: number): MinedCondition => ({ ...condition(images, null), condition: name });
+  expect(concentrations([named('a', 40), named('b', 90)])).toEqual([]);
+  expect(concentrations([named('a', 6), named('b', 40), named('c', 1)])).toEqual([
+    'Most patches of these labels come from few images: a (6 images), c (1 image). What they share may be the background or the lighting.',
+  ]);
+  const many = Array.from({ length: 25 }, (_, i) => named(`label ${i}`, 3));
+  expect(concentrations(many)[0]).toMatch(/label 19 \(3 images\), 5 more\. /);
 });
 
 describe('diversify', () => {

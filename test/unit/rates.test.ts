@@ -5,6 +5,9 @@ import type { Output } from '../../src/cli/output.js';
 import { onScan } from '../../src/cli/stages.js';
 import type { ScanEvent } from '../../src/stages/scan/options.js';
 import { Meter } from '../../src/pipeline/progress.js';
+import type { Manifest } from '../../src/runs/manifest.js';
+import type { MineRecord } from '../../src/runs/mining.js';
+import { FeatureCost } from '../../src/stages/mine/cost.js';
 import { knownRate, rateKey, rememberRate } from '../../src/pipeline/rates.js';
 import type { ShardedStage } from '../../src/pipeline/stage.js';
 import { temporaryFolder } from '../helpers/folders.js';
@@ -78,6 +81,33 @@ test('another model, device, dtype, size or number of processes has another rate
   ];
   expect(new Set(keys).size).toBe(keys.length);
   expect(rateKey(stage({ options: { shardSize: 64 } }), { threads: 2 })).toBe(keys[0]);
+});
+
+test('mining tells its minutes: at the rate of an earlier mining, or else at most those at the rate of the scan', async () => {
+  process.env.DIFFMINE_CACHE = join(folder, 'mining');
+  const stage = {
+    folder: { manifest: { format: 'f', options: { dtype: 'fp32', batch: 8, size: 64, shardSize: 1 } } },
+    model: { fingerprint: 'm' },
+    devices: [{ name: 'cpu', threads: 2 }],
+  } as unknown as ShardedStage;
+  const { manifest } = stage.folder;
+  const cost = (images: number): FeatureCost =>
+    new FeatureCost(images, { upBlock: 1, ensemble: 8, batch: 4 } as MineRecord['options'], {
+      manifest: { ...manifest, model: stage.model } as unknown as Manifest,
+      device: stage.devices[0],
+      threads: undefined,
+    });
+  expect(await cost(90).sentence(false)).toBe('Features: 90 images, 8 forward passes each through part of the UNet.');
+  await rememberRate(rateKey(stage, {}), 4);
+  expect(await cost(90).sentence(true)).toBe(
+    "Features: 90 images, counted for each label that needs it, 8 forward passes each through part of the UNet, at most about 3 min at the scan's rate.",
+  );
+  await cost(90).remember(40, 4); // too short to measure
+  expect(await cost(90).sentence(false)).toContain('at most');
+  await cost(90).remember(60, 60);
+  expect(await cost(90).sentence(false)).toBe(
+    'Features: 90 images, 8 forward passes each through part of the UNet, about 90 s at the last rate measured here.',
+  );
 });
 
 test('a meter measures from the end of the first batch, once it has measured for long enough', () => {

@@ -495,7 +495,7 @@ describe('writeReport', () => {
     const summary = await writeReport({ run, dataset: moved }, { onLog: (line) => lines.push(line) });
     expect(summary.missing).toEqual([{ image: gone, reason: 'cannot be read: there is no such file.' }]);
     expect(summary.images).toBe(8);
-    expect(lines).toContain(`Cannot show ${gone}: cannot be read: there is no such file.`);
+    expect(lines).toContain(`Cannot show ${gone}, which cannot be read: there is no such file.`);
     expect(
       load(join(run, 'report'))
         .labels[0]!.images.find(([, path]) => path === gone)!

@@ -33,7 +33,7 @@ function datasetText(found: DatasetInspection): string {
   return [
     `Dataset ${found.path}${found.layout ? ` (in the layout of --preset ${found.layout})` : ''}: ${count(found.images, 'image')} of ${count(found.labels.length, 'label')}, ${byteSize(found.bytes)}.`,
     `Of ${measured.images} measured: short side ${range(measured.shortSide)} px, long side ${range(measured.longSide)} px, ${measured.unreadable.length} unreadable.`,
-    ...measured.unreadable.map(({ image, reason }) => `  ${image}: ${reason}`),
+    ...measured.unreadable.map(({ image, reason }) => `  ${image} ${reason}`),
     ...found.warnings,
     ...[ignoredSentence(found.ignoredBy)].filter((line) => line !== undefined),
     ...confoundText(found.confounds),

@@ -3,7 +3,7 @@ import { optionsOf } from '../../options/option.js';
 import { MINE, type MineSummary } from '../../stages/mine/options.js';
 import { SHAPES } from '../../metrics/course.js';
 import { patchesOf } from '../../runs/contrast.js';
-import { concentration, type Dropped } from '../../runs/mining.js';
+import { concentrations, type Dropped } from '../../runs/mining.js';
 import { count } from '../../web/html.js';
 import { command } from '../command.js';
 import { RUN } from '../options.js';
@@ -22,14 +22,10 @@ export function mineText(summary: MineSummary): string {
   const done = summary.reused
     ? `Already mined with these options (${what}): ${summary.path}`
     : `Clustered ${what}, from ${count(summary.images, 'image')}, ${took(summary.seconds)}: ${summary.path}`;
-  const warnings = summary.conditions.flatMap((one) => {
-    const warning = concentration(one);
-    return warning === null ? [] : [`${one.condition}: ${warning}`];
-  });
   return [
     table(['label', 'patches', 'clusters', 'inertia'], rows, [1, 2, 3]),
     ...droppedText(summary.conditions.map(({ dropped }) => dropped)),
-    ...warnings,
+    ...concentrations(summary.conditions),
     ...(summary.trends ? [trendsText(summary.trends)] : []),
     ...(summary.clusters === 'auto'
       ? ['Clusters: one per 25 patches, at most 32. Set their number with --clusters.']

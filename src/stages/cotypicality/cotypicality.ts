@@ -49,7 +49,7 @@ async function scoreAndGroup(
     const [first] = await run.skipped();
     throw new DiffmineError(
       'IMAGE_UNREADABLE',
-      `None of the ${run.manifest.index.rows} sequences could be scored${first ? `; the first: ${first.reason}` : '.'}`,
+      `None of the ${run.manifest.index.rows} sequences could be scored${first ? `; the first, ${first.image}, ${first.reason}` : '.'}`,
       'All reasons are in skipped.jsonl of the run folder.',
     );
   }

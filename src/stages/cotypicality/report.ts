@@ -8,7 +8,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openImage } from '../../data/index.js';
-import { asDiffmineError, DiffmineError } from '../../util/errors.js';
+import { asDiffmineError, because, DiffmineError, reasonAlone } from '../../util/errors.js';
 import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
 import { contrastWords, definition, nullMeaning, type Contrast } from '../../runs/contrast.js';
 import { count } from '../../web/html.js';
@@ -92,7 +92,7 @@ export async function writeChangesReport(
   hooks.onLog?.(
     `Page: ${count(done.places, 'place')} (${size(done.bytes.page + done.bytes.sprites)}), images (${size(done.bytes.images)}) loaded on click.`,
   );
-  for (const { image, reason } of done.missing.slice(0, 5)) hooks.onLog?.(`Cannot show ${image}: ${reason}`);
+  for (const { image, reason } of done.missing.slice(0, 5)) hooks.onLog?.(because('Cannot show', image, reason));
   return done;
 }
 
@@ -285,7 +285,7 @@ class Drawer {
         const error = asDiffmineError(thrown);
         if (error.code === 'CANCELLED') throw error;
         sizes[label] = null;
-        this.missing.push({ image: file ?? key, reason: error.message });
+        this.missing.push({ image: file ?? key, reason: reasonAlone(error) });
       }
     }
     this.drawn.set(key, { number, sizes });

@@ -1,6 +1,6 @@
 // Does one shard of sequences: scores every image under the label it shows, takes the median over labels, selects places, computes their features.
 import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import {
   measureImage,
   prefetch,
@@ -10,7 +10,7 @@ import {
   type Size,
   type SizeOptions,
 } from '../../data/index.js';
-import { DiffmineError } from '../../util/errors.js';
+import { DiffmineError, reasonAlone } from '../../util/errors.js';
 import { fromFloat32, toFloat16, writeSafetensors, type Conditions, type Engine } from '../../engine/index.js';
 import { concatenate } from '../../engine/join.js';
 import type { Tensor, TypicalityOutput } from '../../engine/types.js';
@@ -92,9 +92,9 @@ export async function scoreSequences(
     for await (const next of ahead) {
       const { key, label } = next.item;
       if (next.error) {
-        reasons.set(key, { image: key, label, reason: next.error.message });
+        reasons.set(key, { image: key, label, reason: reasonAlone(next.error) });
         meter.drop(unetCallsOf(run.manifest.options.samples, labels.length));
-        meter.image(key, next.error.message);
+        meter.image(key, reasonAlone(next.error));
         continue;
       }
       scored.push(await scoreSequence(context, next.item, next.value));
@@ -149,15 +149,21 @@ async function readSequence(
   sequence: Sequence,
   { labels, sizes }: Pick<SequenceScoring, 'labels' | 'sizes'>,
 ): Promise<ReadImage[]> {
-  const unfit = (reason: string): DiffmineError =>
-    new DiffmineError('IMAGE_UNREADABLE', `The sequence ${sequence.key} ${reason}.`);
+  const unfit = (why: string): DiffmineError =>
+    new DiffmineError('IMAGE_UNREADABLE', `The sequence ${sequence.key} ${why}.`, undefined, { reason: `${why}.` });
+  /** an image's error, as one of its sequence */
+  const of = async <T>(file: string, read: Promise<T>): Promise<T> =>
+    read.catch((error: unknown) => {
+      if (!(error instanceof DiffmineError && error.code === 'IMAGE_UNREADABLE')) throw error;
+      throw unfit(`has ${basename(file)}, which ${reasonAlone(error).replace(/\.$/, '')}`);
+    });
   const files = labels.map((label) => {
     const file = imageOf(sequence, label);
     if (file === undefined) throw unfit(`has no image under ${JSON.stringify(label)}`);
     return file;
   });
   // headers first: what does not fit is not decoded
-  const measured = await Promise.all(files.map(async (file) => measureImage(file)));
+  const measured = await Promise.all(files.map(async (file) => of(file, measureImage(file))));
   const fitting = measured.map((size) => scoredSize(size, sizes));
   const text = ({ width, height }: Size): string => `${width} x ${height} px`;
   const odd = fitting.findIndex(({ width, height }) => width !== fitting[0]?.width || height !== fitting[0].height);
@@ -165,7 +171,7 @@ async function readSequence(
     throw unfit(
       `has images of different sizes: ${text(measured[0] as Size)} under ${JSON.stringify(labels[0])}, ${text(measured[odd] as Size)} under ${JSON.stringify(labels[odd])}`,
     );
-  return Promise.all(files.map(async (file) => readImage(file, sizes)));
+  return Promise.all(files.map(async (file) => of(file, readImage(file, sizes))));
 }
 
 async function scoreSequence(context: SequenceContext, sequence: Sequence, images: ReadImage[]): Promise<Scored> {

@@ -2,7 +2,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { compareCodePoints } from '../../data/order.js';
-import { asDiffmineError } from '../../util/errors.js';
+import { asDiffmineError, because, reasonAlone } from '../../util/errors.js';
 import { evenly } from '../../util/evenly.js';
 import { bootstrapped, mean, type Figure } from '../../metrics/bootstrap.js';
 import type { Engine } from '../../engine/index.js';
@@ -230,11 +230,11 @@ export class Localizer {
         }
       }
     }
-    const reasons = [...missing.values()];
-    for (const reason of reasons.slice(0, 3)) this.notes.push(`Not drawn: ${reason}`);
+    const reasons = [...missing];
+    for (const [image, reason] of reasons.slice(0, 3)) this.notes.push(because('Cannot draw', image, reason));
     if (reasons.length > 3)
       this.notes.push(
-        `Not drawn: ${reasons.length - 3} more. If the images have moved, name their folder with \`dataset\`.`,
+        `Cannot draw ${reasons.length - 3} more. If the images have moved, name their folder with \`dataset\`.`,
       );
   }
 
@@ -248,7 +248,7 @@ export class Localizer {
     } catch (thrown) {
       const error = asDiffmineError(thrown);
       if (error.code !== 'IMAGE_UNREADABLE') throw error;
-      missing.set(image, error.message);
+      missing.set(image, reasonAlone(error));
       return undefined;
     }
   }

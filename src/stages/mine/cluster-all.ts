@@ -1,6 +1,7 @@
 // Takes the features of the candidates, label by label, and clusters them; with trends, those of all labels together.
 import { fillPrompt } from '../../data/index.js';
 import { fromFloat32, type Engine } from '../../engine/index.js';
+import type { DeviceInfo } from '../../engine/types.js';
 import { prepareConditions, type ModelFolder } from '../../models/index.js';
 import { cluster } from '../../pipeline/cluster.js';
 import type { Manifest } from '../../runs/manifest.js';
@@ -12,6 +13,7 @@ import type { PatchRow } from '../../runs/schema.js';
 import type { Hooks } from '../../util/hooks.js';
 import { count } from '../../web/html.js';
 import type { Ranked } from './candidates.js';
+import { FeatureCost } from './cost.js';
 import { diversify } from './diverse.js';
 import { evidence, windowsOf } from './evidence.js';
 import { features, keyOf, unknownImages, type FeatureContext } from './features.js';
@@ -28,6 +30,9 @@ export interface ClusterContext extends Ranked {
   replay: Replay | undefined;
   recorded: MineRecord['options'];
   known: KnownFeatures;
+  device: DeviceInfo;
+  /** undefined: all */
+  threads: number | undefined;
 }
 
 /** The features of the candidates, and the clusters of each label. @returns what the folder of the mining holds */
@@ -79,11 +84,10 @@ export async function clusterAll(context: ClusterContext, hooks: Hooks<MineEvent
     trends: null,
     notes: [...notes, ...(short === undefined ? [] : [short])],
   };
-  const each = `${count(recorded.ensemble, 'forward pass', 'forward passes')} each`;
-  if (work > 0)
-    hooks.onLog?.(
-      `Features: ${count(work, 'image')}${ranked.length > 1 ? ', counted for each label that needs it' : ''}, ${each} through part of the UNet.`,
-    );
+  const cost = new FeatureCost(work, recorded, context);
+  if (work > 0) hooks.onLog?.(await cost.sentence(ranked.length > 1));
+  /** labels with fewer clusters than were asked for */
+  const fewer: string[] = [];
   const started = performance.now();
   let images = 0;
   const dift = {
@@ -139,9 +143,7 @@ export async function clusterAll(context: ClusterContext, hooks: Hooks<MineEvent
     );
     const made = clustering.clusters.length;
     if (recorded.clusters !== 'auto' && made < recorded.clusters)
-      found.notes.push(
-        `${condition}: ${count(made, 'cluster')} instead of ${recorded.clusters}, because there ${patches.length === 1 ? 'is' : 'are'} ${count(patches.length, 'patch', 'patches')}${patches.length > made ? ', some of them identical' : ''}.`,
-      );
+      fewer.push(`${condition} (${count(made, 'cluster')} of ${count(patches.length, 'patch', 'patches')})`);
     found.mined.push({
       condition,
       lists: { ...candidates, [rank]: patches, diverse },
@@ -159,6 +161,9 @@ export async function clusterAll(context: ClusterContext, hooks: Hooks<MineEvent
       inertia: clustering.inertia,
     });
   }
+  await cost.remember(images, (performance.now() - started) / 1000);
+  if (fewer.length > 0)
+    found.notes.push(`Fewer clusters than ${recorded.clusters}, for lack of different patches: ${fewer.join(', ')}.`);
   if (recorded.trends) {
     // of the diverse lists as well, which have more of the rare elements
     const patches = found.mined.flatMap(({ lists }) => [...lists[recorded.rank], ...lists.diverse]);

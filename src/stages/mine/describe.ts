@@ -1,7 +1,7 @@
 // Descriptors of patches and of the windows of whole images, taken in as few forward passes as memory allows.
-import type { DatasetImage } from '../../data/index.js';
-import { float32 } from '../../engine/index.js';
-import type { Tensor } from '../../engine/types.js';
+import type { DatasetImage, Size } from '../../data/index.js';
+import { float32, fromFloat32 } from '../../engine/index.js';
+import type { PixelBox, Tensor } from '../../engine/types.js';
 import { imageKey } from '../../runs/run.js';
 import type { PatchRow } from '../../runs/schema.js';
 import { groupBy } from '../../util/group.js';
@@ -16,21 +16,58 @@ type Looked = { image: string; file: string; item: DatasetImage };
 const lookedAt = (items: readonly DatasetImage[]): Looked[] =>
   items.map((item) => ({ image: item.path, file: item.file, item }));
 
+/** Features of boxes of one image: F32 [quarters, F]. */
+interface Quartered {
+  quarters: Quarters;
+  features: Tensor;
+}
+
+/**
+ * As `pooled`, over the quarters of boxes.
+ *
+ * @param boxesOf groups of an image's boxes
+ * @param take is given the features of each group
+ */
+async function quartered<Item extends { image: string; file: string }>(
+  items: readonly Item[],
+  boxesOf: (item: Item, size: Size) => PixelBox[][],
+  take: (item: Item, groups: Quartered[]) => void,
+  context: FeatureContext & { skipUnreadable?: boolean },
+): Promise<void> {
+  const plans = new Map<Item, Quarters[]>();
+  await pooled(
+    items,
+    (item, size) => {
+      const groups = boxesOf(item, size).map((boxes) => new Quarters(boxes));
+      plans.set(item, groups);
+      return groups.flatMap(({ boxes }) => boxes);
+    },
+    (item, tensor) => {
+      const [values, width] = [float32(tensor), tensor.shape[1] ?? 0];
+      let begin = 0;
+      const groups = (plans.get(item) ?? []).map((quarters) => {
+        const rows = quarters.boxes.length;
+        const part = values.subarray(begin, begin + rows * width);
+        begin += part.length;
+        return { quarters, features: fromFloat32([rows, width], part) };
+      });
+      plans.delete(item);
+      take(item, groups);
+    },
+    context,
+  );
+}
+
 /** Descriptors learned from the windows of these images. */
 export async function learnDescriptors(
   images: readonly DatasetImage[],
   context: FeatureContext & { skipUnreadable: boolean },
 ): Promise<Descriptors> {
-  const windows: { quarters: Quarters; features: Tensor }[] = [];
-  const plans = new Map<DatasetImage, Quarters>();
-  await pooled(
+  const windows: Quartered[] = [];
+  await quartered(
     lookedAt(images),
-    ({ item }, size) => {
-      const quarters = new Quarters(windowsOf(size, context.sizes.patch));
-      plans.set(item, quarters);
-      return quarters.boxes;
-    },
-    ({ item }, features) => windows.push({ quarters: plans.get(item) as Quarters, features }),
+    (_, size) => [windowsOf(size, context.sizes.patch)],
+    (_, groups) => windows.push(...groups),
     { ...context, onImage: () => undefined },
   );
   return Descriptors.learn(windows);
@@ -62,31 +99,22 @@ export async function describe(
     return item ? [{ image, file: item.file, item, key, members }] : [];
   });
   let kept = 0;
-  const plans = new Map<string, { own: Quarters; all: Quarters | undefined }>();
-  await pooled(
+  await quartered(
     items,
-    ({ key, members }, size) => {
-      const own = new Quarters(
-        members.map(([, { row, column, patch }]) => ({
-          rowBegin: row,
-          columnBegin: column,
-          rowEnd: row + patch,
-          columnEnd: column + patch,
-        })),
-      );
-      const keep = wanted.has(key) && kept < MOST_WINDOWS;
-      const all = keep ? new Quarters(windowsOf(size, context.sizes.patch)) : undefined;
-      plans.set(key, { own, all });
-      return [...own.boxes, ...(all?.boxes ?? [])];
-    },
-    ({ item, key, members }, tensor) => {
-      const { own, all } = plans.get(key) as { own: Quarters; all: Quarters | undefined };
-      plans.delete(key);
-      const values = float32(tensor);
-      const described = descriptors.describe(own, values);
+    ({ key, members }, size) => [
+      members.map(([, { row, column, patch }]) => ({
+        rowBegin: row,
+        columnBegin: column,
+        rowEnd: row + patch,
+        columnEnd: column + patch,
+      })),
+      ...(wanted.has(key) && kept < MOST_WINDOWS ? [windowsOf(size, context.sizes.patch)] : []),
+    ],
+    ({ item, members }, [own, all]) => {
+      const described = descriptors.describe(own as Quartered);
       members.forEach(([row], i) => out.patches.set(described.subarray(i * width, (i + 1) * width), row * width));
       if (!all) return;
-      const windows = descriptors.describe(all, values.subarray(own.boxes.length * (tensor.shape[1] ?? 0)));
+      const windows = descriptors.describe(all);
       kept += 4 * windows.length;
       out.windows.set(item, windows);
     },
@@ -104,18 +132,10 @@ export async function describeWindows(
   context: FeatureContext,
   take: (image: DatasetImage, windows: Float32Array) => void,
 ): Promise<void> {
-  const plans = new Map<DatasetImage, Quarters>();
-  await pooled(
+  await quartered(
     lookedAt(images),
-    ({ item }, size) => {
-      const quarters = new Quarters(windowsOf(size, context.sizes.patch));
-      plans.set(item, quarters);
-      return quarters.boxes;
-    },
-    ({ item }, tensor) => {
-      take(item, descriptors.describe(plans.get(item) as Quarters, float32(tensor)));
-      plans.delete(item);
-    },
+    (_, size) => [windowsOf(size, context.sizes.patch)],
+    ({ item }, groups) => groups.forEach((windows) => take(item, descriptors.describe(windows))),
     { ...context, skipUnreadable: true },
   );
 }

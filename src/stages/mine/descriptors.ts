@@ -88,8 +88,8 @@ export class Descriptors {
    * @param features F32 [quarters, F]
    * @returns F32 [boxes, width], rows of unit length
    */
-  describe(quarters: Quarters, features: Float32Array): Float32Array {
-    const out = quarters.joined(features, this.whitening);
+  describe({ quarters, features }: { quarters: Quarters; features: Tensor }): Float32Array {
+    const out = quarters.joined(float32(features), this.whitening);
     const { width, mean } = this;
     const row = new Float64Array(width);
     for (let begin = 0; begin < out.length; begin += width) {

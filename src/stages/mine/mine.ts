@@ -96,7 +96,9 @@ async function mineFolder({ run: runPath, ...asked }: MineOptions, hooks: Hooks<
     });
     try {
       const ranked = await rankAll(run, model, engine, recorded, options, hooks);
-      const found = await clusterAll({ engine, model, manifest, replay, recorded, known, ...ranked }, hooks);
+      const { threads } = options;
+      const work = { engine, model, manifest, replay, recorded, known, device, threads };
+      const found = await clusterAll({ ...work, ...ranked }, hooks);
       await replaceFolder(join(run.path, 'mine'), async (folder) => {
         await known.write(
           folder,

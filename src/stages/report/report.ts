@@ -18,7 +18,7 @@ import { dirname, join, resolve } from 'node:path';
 import type { z } from 'zod';
 import { fillPrompt } from '../../data/index.js';
 import { PROPERTIES, telling } from '../../data/properties.js';
-import { DiffmineError } from '../../util/errors.js';
+import { because, DiffmineError } from '../../util/errors.js';
 import { concentration, readMine, type MineRecord } from '../../runs/mining.js';
 import {
   amountsOf,
@@ -349,7 +349,7 @@ function tell({ labels, patches, images, maps, missing, bytes }: ReportSummary, 
       `${count(images, 'image')} (${size(bytes.images)}) and ${count(maps, 'typicality map')} (${size(bytes.maps)}) loaded on click; ${size(bytes.total)} in all.`,
   ];
   if (!mapsKept) lines.push('No typicality maps: the scan ran with --no-maps.');
-  for (const { image, reason } of missing.slice(0, 5)) lines.push(`Cannot show ${image}: ${reason}`);
+  for (const { image, reason } of missing.slice(0, 5)) lines.push(because('Cannot show', image, reason));
   if (missing.length > 5)
     lines.push(`Cannot show ${count(missing.length - 5, 'more image')}; the report lists all of them.`);
   if (missing.length > 0) lines.push('If the images have moved, name their folder with `dataset`.');

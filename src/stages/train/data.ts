@@ -7,7 +7,7 @@ import { datasetNotes, openDataset, sourceOf } from '../../data/index.js';
 import { distinctLabels } from '../../data/labels.js';
 import { readSafetensors, writeSafetensors, type Engine } from '../../engine/index.js';
 import type { ConditionInput, Tensor, TextEmbeddings } from '../../engine/types.js';
-import { DiffmineError } from '../../util/errors.js';
+import { because, DiffmineError } from '../../util/errors.js';
 import type { Hooks } from '../../util/hooks.js';
 import { sha256 } from '../../util/sha256.js';
 import type { Base } from './base.js';
@@ -66,7 +66,7 @@ export async function openData(
     onProgress: (done, total) => hooks.onProgress?.({ type: 'prepare', done, total }),
   });
   const { usable, skipped } = crops;
-  for (const { image, reason } of skipped.slice(0, 5)) hooks.onLog?.(`skipped ${image}: ${reason}`);
+  for (const { image, reason } of skipped.slice(0, 5)) hooks.onLog?.(because('skipped', image, reason));
   if (skipped.length > 5) hooks.onLog?.(`skipped ${skipped.length - 5} more`);
   // Of the whole dataset, as a scan sees it: a scan may use images that are too small for crops.
   const held = heldOut(dataset.images, settings.holdout ?? VALIDATED);
@@ -74,7 +74,7 @@ export async function openData(
   if (trained.length === 0) {
     throw new DiffmineError(
       'DATASET_INVALID',
-      `None of the ${dataset.images.length} images of ${settings.dataset} can be used: ${skipped[0]?.reason ?? ''}`,
+      `None of the ${dataset.images.length} images of ${settings.dataset} can be used${skipped[0] ? `; the first, ${skipped[0].image}, ${skipped[0].reason}` : '.'}`,
       'Images must be at least as large as the crops: try a smaller `size`.',
     );
   }

@@ -3,6 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import sharp, { type Sharp } from 'sharp';
 import { imageFile, openImage, prefetch } from '../../data/index.js';
+import { undecodable } from '../../data/open-image.js';
 import type { Image } from '../../engine/types.js';
 import { writeGrid } from '../../models/grid.js';
 import { safeNames } from '../../runs/names.js';
@@ -12,7 +13,7 @@ import { imageRoot } from '../../runs/scored.js';
 import type { MinedPatchRow } from '../../runs/schema.js';
 import type { Row, Schema } from '../../runs/tables.js';
 import { resolved } from '../../options/check.js';
-import { DiffmineError } from '../../util/errors.js';
+import { because, DiffmineError, reasonAlone } from '../../util/errors.js';
 import { groupBy } from '../../util/group.js';
 import type { Hooks, Progress } from '../../util/hooks.js';
 import { count } from '../../web/html.js';
@@ -103,7 +104,7 @@ async function cropsOf({ run: runPath, ...given }: CropsOptions, hooks: Hooks<Cr
     let done = 0;
     for await (const { item, value, error } of decoded) {
       const { image } = item[0] as MinedPatchRow;
-      const reason = error ? error.message : sizeChanged(value, item);
+      const reason = error ? reasonAlone(error) : sizeChanged(value, item);
       if (value && reason === undefined) {
         for (const patch of item) {
           const region = regionOf(patch, margin, value);
@@ -113,7 +114,9 @@ async function cropsOf({ run: runPath, ...given }: CropsOptions, hooks: Hooks<Cr
         }
       } else {
         missing.push({ image, reason: (reason ?? '').split('\n')[0] as string });
-        hooks.onLog?.(`Cannot cut ${count(item.length, 'patch', 'patches')} from ${image}: ${missing.at(-1)?.reason}`);
+        hooks.onLog?.(
+          because(`Cannot cut ${count(item.length, 'patch', 'patches')} from`, image, missing.at(-1)?.reason ?? ''),
+        );
       }
       hooks.onProgress?.({ type: 'crops', done: ++done, total: images.length });
     }
@@ -148,7 +151,7 @@ async function decodeWhole(file: string): Promise<Image> {
     const { data, info } = await image.removeAlpha().raw().toBuffer({ resolveWithObject: true });
     return { pixels: data, width: info.width, height: info.height };
   } catch (cause) {
-    throw new DiffmineError('IMAGE_UNREADABLE', (cause as Error).message, undefined, { cause });
+    throw await undecodable(file, cause);
   }
 }
 
@@ -163,7 +166,7 @@ function sizeChanged(image: Image | undefined, patches: readonly MinedPatchRow[]
   ];
   return !image || (right <= image.width + SLACK && bottom <= image.height + SLACK)
     ? undefined
-    : `it has changed since the scan: it is ${image.width} x ${image.height} px, and a patch reaches to ${Math.round(right)}, ${Math.round(bottom)}.`;
+    : `has changed since the scan: it is ${image.width} x ${image.height} px, and a patch reaches to ${Math.round(right)}, ${Math.round(bottom)}.`;
 }
 
 /** The patch's box and its margin, to whole pixels, inside the image. */
