@@ -15,7 +15,8 @@ ARG TORCH=2.13.0+cpu
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN pip install --no-cache-dir --no-deps --target /opt/wheels --extra-index-url ${TORCH_INDEX} torch==${TORCH}
 ENV LIBTORCH=/opt/wheels/torch
-RUN npm run setup && npm prune --omit=dev --ignore-scripts
+# CI: a unity build, which compiles everything once in less time
+RUN CI=true npm run setup && npm prune --omit=dev --ignore-scripts
 
 FROM sources AS build-cuda
 ARG TORCH=2.13.0
@@ -27,7 +28,7 @@ RUN pip install --no-cache-dir --target /opt/wheels torch==${TORCH} \
 # the wheel has libcudart.so.13 only, linkers look for libcudart.so
 RUN cd /opt/wheels/nvidia/cu13/lib && ln -sf libcudart.so.13 libcudart.so && ln -sfn lib ../lib64
 ENV LIBTORCH=/opt/wheels/torch CUDACXX=/opt/wheels/nvidia/cu13/bin/nvcc
-RUN npm run setup -- --cuda && npm prune --omit=dev --ignore-scripts
+RUN CI=true npm run setup -- --cuda && npm prune --omit=dev --ignore-scripts
 
 FROM ${BASE} AS cpu
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates libgomp1 && rm -rf /var/lib/apt/lists/*

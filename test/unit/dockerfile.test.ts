@@ -33,7 +33,7 @@ test('the entry point of each image is in the package', () => {
 test('the steps are listed without being run; an unknown target is refused', () => {
   const list = (target: string): ReturnType<typeof spawnSync> =>
     spawnSync(process.execPath, ['scripts/dockerfile-check.mjs', '--list', '--target', target], { cwd: ROOT });
-  expect(String(list('cpu').stdout)).toContain('RUN npm run setup && npm prune');
+  expect(String(list('cpu').stdout)).toContain('RUN CI=true npm run setup && npm prune');
   const { status, stderr } = list('rocm');
   expect(status).toBe(4);
   expect(String(stderr)).toMatch(/no target rocm\.\nhint: Targets: sources, build-cpu, build-cuda, cpu, cuda\./);
