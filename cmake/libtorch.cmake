@@ -7,6 +7,8 @@ endif()
 add_library(libtorch INTERFACE)
 target_include_directories(libtorch SYSTEM INTERFACE
   "${LIBTORCH}/include" "${LIBTORCH}/include/torch/csrc/api/include")
+# <ATen/TensorOperators.h> then takes in what it needs, not every function of ATen.
+target_compile_definitions(libtorch INTERFACE AT_PER_OPERATOR_HEADERS)
 target_link_directories(libtorch INTERFACE "${LIBTORCH}/lib")
 target_link_libraries(libtorch INTERFACE torch_cpu c10 pthread)
 file(GLOB libtorch_gomp "${LIBTORCH}/lib/libgomp*.so*")

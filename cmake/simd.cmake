@@ -3,7 +3,8 @@
 # Each compilation defines its functions by the same names.
 set_source_files_properties(cpp/kernels/rows_simd.cpp cpp/kernels/winograd_simd.cpp PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
-  target_compile_definitions(diffmine_core PRIVATE DIFFMINE_SIMD)
+  # Of these files alone: the precompiled headers of the core serve whoever has the same definitions as the core.
+  set_source_files_properties(cpp/kernels/rows.cpp cpp/kernels/winograd.cpp PROPERTIES COMPILE_DEFINITIONS DIFFMINE_SIMD SKIP_PRECOMPILE_HEADERS ON)
   set(simd_avx2 -mavx2 -mfma -mf16c -Wno-psabi -Wno-uninitialized -Wno-maybe-uninitialized)  # GCC 12 warns of its own intrinsics
   set(simd_avx512 ${simd_avx2} -mavx512f -mavx512bw -mavx512vl -mavx512dq)
   foreach(capability AVX2 AVX512)
@@ -23,7 +24,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
   string(REPLACE ";" " " simd_amx_flags "${simd_amx}")
   check_cxx_compiler_flag("${simd_amx_flags}" DIFFMINE_COMPILER_HAS_AMX)
   if(DIFFMINE_COMPILER_HAS_AMX)
-    target_compile_definitions(diffmine_core PRIVATE DIFFMINE_AMX)
-    set_source_files_properties(cpp/kernels/attention_amx.cpp PROPERTIES SKIP_PRECOMPILE_HEADERS ON COMPILE_OPTIONS "${simd_amx}")
+    set_source_files_properties(cpp/kernels/attention_cpu.cpp cpp/kernels/attention_amx.cpp PROPERTIES COMPILE_DEFINITIONS DIFFMINE_AMX)
+    set_source_files_properties(cpp/kernels/attention_amx.cpp PROPERTIES COMPILE_OPTIONS "${simd_amx}")
   endif()
 endif()

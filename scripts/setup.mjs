@@ -3,10 +3,10 @@
 import path from 'node:path';
 import { installCommand } from './addon.mjs';
 import { buildAddon, builtAddon, withBuildLock } from './build.mjs';
-import { inspectLibTorch } from './libtorch.mjs';
+import { findLibTorch, inspectLibTorch } from './libtorch.mjs';
 import { compileTypeScript, installPackages } from './packages.mjs';
 import { dropPrebuilt, prebuiltAddon, takePrebuilt } from './prebuilt.mjs';
-import { configure, fail, isClone, isMain, optionsOf, say, SetupError } from './steps.mjs';
+import { configure, fail, isClone, isMain, optionsOf, say, SetupError, together } from './steps.mjs';
 
 // What src/tools/setup needs to look at a set-up.
 export { accepted } from './libtorch.mjs';
@@ -58,9 +58,10 @@ async function addon({ cuda, build }) {
 export function setup({ cuda, build, log, signal } = {}) {
   configure({ log, signal });
   return withBuildLock(async () => {
-    await installPackages();
-    const result = await addon({ cuda, build });
-    await compileTypeScript();
+    // Side by side what does not need the other. The build finds the LibTorch that was fetched here.
+    const first = isClone && !builtAddon() && !prebuiltAddon();
+    await together(installPackages(), first && findLibTorch({ cuda }));
+    const [result] = await together(addon({ cuda, build }), compileTypeScript());
     return result;
   });
 }

@@ -152,6 +152,17 @@ export function run(program, args, { log, onLine, timeout, ...options } = {}) {
   });
 }
 
+/**
+ * Waits for all of them, also if one fails, so that nothing goes on behind an error.
+ * @returns their results; throws the first error
+ */
+export async function together(...running) {
+  const results = await Promise.allSettled(running);
+  const failed = results.find(({ status }) => status === 'rejected');
+  if (failed) throw failed.reason;
+  return results.map(({ value }) => value);
+}
+
 export function lastLines(text, count) {
   return text.trimEnd().split('\n').slice(-count).join('\n');
 }

@@ -120,7 +120,7 @@ async function checkPackage() {
 }
 
 /**
- * In the order they start. `cores` is how many the stage keeps busy, all of them unless given.
+ * In the order they start. `cores` is how many a stage is counted for, all of them unless given. Those of one core use more at times, and wait at others.
  */
 const stages = {
   lint: {
@@ -167,6 +167,7 @@ const stages = {
   },
   fuzz: {
     title: 'fuzzing',
+    cores: 1,
     async work() {
       const clang = await findClang();
       if (!clang)
@@ -181,6 +182,7 @@ const stages = {
   },
   cuda: {
     title: 'CUDA compile check',
+    cores: 1,
     async work({ libtorch }) {
       if (!which('nvcc')) return outcome(0, 0, { skipped: 1, note: 'no nvcc on the PATH' });
       return check(
@@ -194,6 +196,7 @@ const stages = {
   },
   cases: {
     title: 'cases from the field',
+    cores: 1,
     async work() {
       const folder = path.join(root, 'test/cases');
       const waiting = fs
