@@ -1,5 +1,6 @@
 // --shard-size auto: decides, before a run begins, how many items a shard holds, so that it takes about a minute. An interruption repeats a shard, and every shard
 // costs files and requests. A run that exists keeps its size.
+import { DiffmineError } from '../util/errors.js';
 import type { Hooks } from '../util/hooks.js';
 import type { DeviceInfo, EngineOptions } from '../engine/types.js';
 import type { ModelFolder } from '../models/index.js';
@@ -152,7 +153,11 @@ export async function withShardSize<M extends ShardedManifest>(
   const rate =
     known?.from === 'earlier' || options.queue !== undefined
       ? known
-      : await measuredRate(planned, options, prompts, engine, hooks);
+      : await measuredRate(planned, options, prompts, engine, hooks).catch((error: unknown) => {
+          // the work itself takes a smaller batch then, or names the image
+          if (error instanceof DiffmineError && ['OUT_OF_MEMORY', 'NUMERICS'].includes(error.code)) return known;
+          throw error;
+        });
   const shardSize = shardSizeAt(rate?.unetCallsPerSecond, divided, enginesOf(options, devices[0]));
   return { ...draft, options: { ...draft.options, shardSize }, ...(rate ? { shardRate: rate } : {}) };
 }

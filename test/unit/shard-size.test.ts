@@ -2,6 +2,8 @@
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
+import { Engine } from '../../src/engine/index.js';
+import { DiffmineError } from '../../src/util/errors.js';
 import type { Manifest } from '../../src/runs/manifest.js';
 import { shardSizeAt } from '../../src/pipeline/shard-size.js';
 import { VERSION } from '../../src/runs/version.js';
@@ -179,6 +181,22 @@ test('translations and searches for consistent changes are divided alike', async
   expect(manifestOf('changes').shardRate?.from).toBe('measured');
   pretend(0.01);
   expect((await cotypicality({ ...search, parallel, out: at('slow-changes') })).shards.total).toBe(4);
+});
+
+test('where measuring runs out of memory, or finds NaN, the rate is computed and the work goes on', async () => {
+  const score = jest.spyOn(Engine.prototype, 'scoreTypicality');
+  try {
+    for (const code of ['OUT_OF_MEMORY', 'NUMERICS'] as const) {
+      writeFileSync(RATES(), '{}');
+      score.mockRejectedValueOnce(new DiffmineError(code, 'Measuring failed.'));
+      expect(await scan(base(code))).toMatchObject({ complete: true, scored: 20 });
+      expect(manifestOf(code).shardRate?.from).toBe('computed');
+    }
+    score.mockRejectedValueOnce(new DiffmineError('DEVICE_UNAVAILABLE', 'It is gone.'));
+    await expect(scan(base('gone'))).rejects.toMatchObject({ code: 'DEVICE_UNAVAILABLE' });
+  } finally {
+    score.mockRestore();
+  }
 });
 
 test('a run on a queue is divided by counted operations, and no engine is opened for it', async () => {
