@@ -188,7 +188,12 @@ const stages = {
       return check(
         await run('bash', ['scripts/cuda-compile-check.sh'], {
           cwd: root,
-          env: { ...process.env, LIBTORCH: libtorch.folder, ARCHITECTURES: all ? '80;90' : '90' },
+          env: {
+            CMAKE_BUILD_PARALLEL_LEVEL: String(jobs()), // of itself, ninja runs two more than there are cores
+            ...process.env,
+            LIBTORCH: libtorch.folder,
+            ARCHITECTURES: all ? '80;90' : '90',
+          },
           onLine: buildProgress('CUDA'),
         }),
       );
