@@ -134,7 +134,7 @@ describe('a run', () => {
   });
 
   test('that two machines begin has the shards of the first', async () => {
-    const { draft, images } = await resolveOptions({ ...base('both'), out: undefined } as never, VERSION);
+    const { draft, images } = await resolveOptions({ ...base('both'), out: undefined }, VERSION);
     const begin = async (shardSize: number, anyShardSize: boolean): Promise<number> => {
       const own = { ...draft, options: { ...draft.options, shardSize } };
       const run = await Run.begin(at('both'), own, images, { anyShardSize });
@@ -203,7 +203,7 @@ test('a run on a queue is divided by counted operations, and no engine is opened
   const { withShardSize } = await import('../../src/pipeline/shard-size.js');
   const { plannedOf } = await import('../../src/stages/scan/division.js');
   writeFileSync(RATES(), '{}');
-  const resolved = await resolveOptions({ ...base('queued'), samples: 400, out: undefined } as never, VERSION);
+  const resolved = await resolveOptions({ ...base('queued'), samples: 400, out: undefined }, VERSION);
   const many = { ...plannedOf(resolved), divided: { items: 100_000, unetCallsPerItem: 1e6 } };
   const none = (): never => {
     throw new Error('measured');
