@@ -128,3 +128,18 @@ export function operations(source: Pick<ModelSource, 'unet' | 'transformer'>, he
 export function patchCount(height: number, width: number, patch: number): number {
   return Math.max(0, height - patch + 1) * Math.max(0, width - patch + 1);
 }
+
+/**
+ * Operations of a training step: forward, back to the weights (which LoRA spares) and back to the input, and with gradient checkpointing forward again.
+ *
+ * @param batch images of the step
+ * @param rows height of an input, in cells; columns its width
+ */
+export function trainingOperations(
+  denoiser: Pick<ModelSource, 'unet' | 'transformer'>,
+  { rows, columns }: { rows: number; columns: number },
+  { batch, lora, checkpointing }: { batch: number; lora: boolean; checkpointing: boolean },
+): number {
+  const passes = 1 + (lora ? 0 : 1) + 1 + (checkpointing ? 1 : 0);
+  return passes * batch * operations(denoiser, rows, columns);
+}

@@ -10,6 +10,9 @@ const CORE = { bf16: (2 * 803.3e9) / 3.11 / 2, fp32: (2 * 803.3e9) / 9.04 / 2 } 
 /** Of that: small models, and CPUs without AMX, reach less. */
 const CORE_FRACTION = [0.5, 1] as const;
 
+/** Training reaches this fraction of the rate of a scan's UNet calls: its optimizer and its backward pass move more bytes. An assumption. */
+export const TRAINING_OF_A_SCAN = 0.5;
+
 /** Operations per second, from and to. */
 export function speedOfCpu(cores: number, dtype: Dtype): readonly [number, number] {
   const each = dtype === 'fp32' ? CORE.fp32 : CORE.bf16;
@@ -25,4 +28,10 @@ export function rateOfCpu(
 ): number {
   const [least] = speedOfCpu(threads ?? usableCores(), dtype);
   return least / operations(source, shape.rows, shape.columns);
+}
+
+/** Training steps per second of this machine's CPU, at least. */
+export function trainingRateOfCpu(operationsPerStep: number, dtype: Dtype, threads: number | undefined): number {
+  const [least] = speedOfCpu(threads ?? usableCores(), dtype);
+  return (TRAINING_OF_A_SCAN * least) / operationsPerStep;
 }

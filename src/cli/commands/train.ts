@@ -10,6 +10,7 @@ import { DRY_RUN, trainPlanText } from '../dry-run.js';
 import { duration, table, type Output } from '../output.js';
 import * as fields from '../../options/fields.js';
 import { kebab, option, optionsOf } from '../../options/option.js';
+import type { TrainTime } from '../../stages/train/cost.js';
 import { TRAIN, type TrainEvent, type TrainSummary } from '../../stages/train/options.js';
 import { DiffmineError } from '../../util/errors.js';
 import { SIZES, type Size } from '../../stages/train/sizes.js';
@@ -31,6 +32,17 @@ function sizesText(): string {
 
 /** Seconds that training is measured over before a time is told, and the shortest time worth telling. */
 const [MEASURED, SHORT] = [10, 20];
+
+/** How the time of a training is told before its first step. */
+function timeText(time: TrainTime | undefined): string {
+  if (!time) return '';
+  const { seconds, from } = time;
+  return {
+    itself: `, about ${duration(seconds)} left at its rate before`,
+    earlier: `, about ${duration(seconds)} at the last rate measured here`,
+    computed: `, about ${duration(seconds)} (computed)`,
+  }[from];
+}
 
 function onTrain(output: Output): (event: TrainEvent) => void {
   let begun: number | undefined;
@@ -54,7 +66,7 @@ function onTrain(output: Output): (event: TrainEvent) => void {
         }
         output.log(
           `${event.resumed ? `Resuming at step ${event.step}` : 'Training'} in ${event.path}: ${count(event.images, 'image')} of ${count(event.labels, 'label')} (${event.heldOut} more held out), ` +
-            `${millions(event.trained)} of ${millions(event.parameters)} million parameters, ${count(event.steps, 'step')}, ${event.dtype} on ${event.device}.`,
+            `${millions(event.trained)} of ${millions(event.parameters)} million parameters, ${count(event.steps, 'step')}, ${event.dtype} on ${event.device}${timeText(event.time)}.`,
         );
         break;
       case 'step':

@@ -8,6 +8,7 @@ import { DTYPE_CHOICES, DTYPES } from '../../options/names.js';
 import { option, optionsOf } from '../../options/option.js';
 import { DATASET_DESCRIPTION, DEVICE, PROMPTS, TABLES } from '../../options/shared.js';
 import { DiffmineError } from '../../util/errors.js';
+import type { TrainTime } from './cost.js';
 import { SIZE_NAMES } from './sizes.js';
 
 /** What a training begins with, a resumed one knows. */
@@ -261,6 +262,8 @@ export type TrainEvent =
       trained: number;
       device: string;
       dtype: Dtype;
+      /** of the steps that are left; absent where nothing is known */
+      time?: TrainTime;
     }
   /** `loss`: smoothed; `rate`: steps a second */
   | { type: 'step'; step: number; steps: number; loss: number; rate: number; secondsLeft: number }

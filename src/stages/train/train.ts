@@ -112,7 +112,11 @@ export async function train(options: TrainOptions, hooks: Hooks<TrainEvent> = {}
           );
         }
         const record: TrainRecord = opened.record ? { ...opened.record, ...facts } : newRecord(settings, facts);
-        return await new Training(folder, base, engine, trainer, settings, record, data, hooks).run();
+        const cost = {
+          ...{ base, denoiser: source, settings, parameters: all },
+          ...{ device: device.id === 'cpu' ? 'cpu' : device.name, dtype, threads: options.threads },
+        };
+        return await new Training(folder, base, engine, trainer, settings, record, data, cost, hooks).run();
       } finally {
         await trainer.dispose();
       }

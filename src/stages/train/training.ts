@@ -9,6 +9,7 @@ import type { Base } from './base.js';
 import { writeLora } from './fine-tuned.js';
 import { Batches } from './batches.js';
 import { Checkpoints } from './checkpoints.js';
+import { expectedTime, rememberTraining, type TrainCost } from './cost.js';
 import type { Data } from './data.js';
 import { measureLearned } from './measure.js';
 import { drawGrid } from './grid.js';
@@ -39,6 +40,7 @@ export class Training {
     private readonly settings: TrainSettings,
     private readonly record: TrainRecord,
     private readonly data: Data,
+    private readonly cost: TrainCost,
     private readonly hooks: Hooks<TrainEvent>,
   ) {
     this.average = settings.ema > 0;
@@ -60,6 +62,7 @@ export class Training {
       });
     Object.assign(record, { settings, status: 'running', step: this.step });
     await writeRecord(this.folder, record);
+    const time = await expectedTime(this.cost, settings.steps, { steps: this.step, seconds: this.before });
     hooks.onProgress?.({
       type: 'plan',
       path: this.folder,
@@ -73,6 +76,7 @@ export class Training {
       trained: record.model.trained,
       device: record.device,
       dtype: record.dtype,
+      ...(time && { time }),
     });
     try {
       // The last step may still need its grid or validation, if Ctrl-C interrupted them.
@@ -138,6 +142,7 @@ export class Training {
     const { settings, hooks, trainer } = this;
     const { steps } = settings;
     const batches = new Batches(this.data, settings, this.step, hooks.onLog);
+    const [first, begun] = [this.step, this.seconds];
     let rate = 0;
     try {
       if (this.step > 0) await this.look();
@@ -178,6 +183,7 @@ export class Training {
       }
     } finally {
       await batches.close();
+      await rememberTraining(this.cost, { steps: this.step - first, seconds: this.seconds - begun });
     }
   }
 

@@ -5,10 +5,11 @@ import type { Dtype, ModelSource } from '../../engine/types.js';
 import { given, type Given } from '../../options/check.js';
 import { check, imagesOf } from '../../pipeline/resolve.js';
 import { unetShape } from '../../pipeline/batch.js';
+import { TRAINING_OF_A_SCAN } from '../../pipeline/computed-rate.js';
 import { sourceOf } from '../../data/options.js';
 import { SIZES, unetOfSize, type Size } from '../../stages/train/sizes.js';
 import type { Hooks } from '../../util/hooks.js';
-import { operations } from '../../models/operations.js';
+import { trainingOperations } from '../../models/operations.js';
 import { parameterCount } from '../../models/parameters.js';
 import { transformerParameters } from '../../models/transformer-size.js';
 import { LATENT, timeTrainingApart } from '../bench/training.js';
@@ -19,9 +20,6 @@ import { timeAt, type Time } from './time.js';
 import { activationBytes, stateBytes } from './training-memory.js';
 
 export type { EstimateTrainOptions } from './options.js';
-
-/** Training reaches this fraction of the rate of a scan's UNet calls: its optimizer and its backward pass move more bytes. An assumption. */
-const OF_A_SCAN = 0.5;
 
 export interface TrainingEstimate extends Time {
   /** the model's path, the size, or the architecture */
@@ -80,9 +78,11 @@ export async function estimateTraining(asked: EstimateTrainOptions, hooks: Hooks
   const images = await imageCount(options);
   const steps = stepsOf(options, subject, images === null ? null : Math.ceil(images * (1 - holdout)), trainBatch);
   const { rows, columns } = unetShape(size, size, subject.vaeFactor, subject.fold);
-  // forward; of the backward pass the part to the weights, which LoRA spares, and the part to the input; forward again
-  const passes = 1 + (loraRank > 0 ? 0 : 1) + 1 + (gradientCheckpointing ? 1 : 0);
-  const perStep = passes * trainBatch * operations(subject.denoiser, rows, columns);
+  const perStep = trainingOperations(
+    subject.denoiser,
+    { rows, columns },
+    { batch: trainBatch, lora: loraRank > 0, checkpointing: gradientCheckpointing },
+  );
   const machine = machineOfTraining(options);
   const parameters = parametersOf(subject.denoiser);
   const ema = options.ema === undefined ? subject.average : options.ema > 0;
@@ -248,8 +248,8 @@ async function rateOf(
   return timeAt(
     steps,
     {
-      rate: (OF_A_SCAN * high) / perStep,
-      rateAtLeast: (OF_A_SCAN * low) / perStep,
+      rate: (TRAINING_OF_A_SCAN * high) / perStep,
+      rateAtLeast: (TRAINING_OF_A_SCAN * low) / perStep,
       rateFrom: 'computed',
       ...(speedFrom === undefined ? {} : { computedFrom: `half the rate of a scan: ${speedFrom}` }),
     },
