@@ -2,7 +2,7 @@
 import { prefetch, type Fetched } from '../../data/prefetch.js';
 import { elements, fromFloat32 } from '../../engine/tensor.js';
 import type { TrainingBatch } from '../../engine/types.js';
-import { asDiffmineError, DiffmineError } from '../../util/errors.js';
+import { asDiffmineError, because, DiffmineError, reasonAlone } from '../../util/errors.js';
 import type { Data } from './data.js';
 import { Order } from './order.js';
 import type { TrainSettings } from './options.js';
@@ -68,10 +68,22 @@ export class Batches {
       } catch (thrown) {
         const error = asDiffmineError(thrown);
         if (error.code !== 'IMAGE_UNREADABLE' || tries >= Math.min(100, training.length)) throw error;
-        if (tries === 0) this.onLog?.(`${error.message} Another image is used instead.`);
+        tellUnreadable(this.data, index, error, this.onLog);
       }
     }
   }
+}
+
+/** Logs an image that can no longer be read: once, however often it is drawn. */
+function tellUnreadable(
+  { crops, unreadable }: Data,
+  index: number,
+  error: DiffmineError,
+  onLog?: (line: string) => void,
+): void {
+  if (unreadable.has(index)) return;
+  unreadable.add(index);
+  onLog?.(because('skipped', crops.usable[index]?.image.path ?? '', reasonAlone(error)));
 }
 
 export function batchOf({ crops: { shape } }: Data, images: readonly Example[]): TrainingBatch {
@@ -81,18 +93,19 @@ export function batchOf({ crops: { shape } }: Data, images: readonly Example[]):
   return { x0: fromFloat32([images.length, ...shape], x0), conditions: images.map(({ row }) => row) };
 }
 
-/** The middle of a held-out image; undefined, and a line in the log, if it can no longer be read. */
+/** The middle of a held-out image; undefined, and once a line in the log, if it can no longer be read. */
 export async function heldOutExample(
-  { crops, rows }: Data,
+  data: Data,
   index: number,
   onLog?: (line: string) => void,
 ): Promise<Example | undefined> {
+  const { crops, rows } = data;
   try {
     return { x0: await crops.load(index, { across: 0.5, down: 0.5, mirrored: false }), row: rows[index] as number };
   } catch (thrown) {
     const error = asDiffmineError(thrown);
     if (error.code !== 'IMAGE_UNREADABLE') throw error;
-    onLog?.(`${error.message} It is left out of the validation.`);
+    tellUnreadable(data, index, error, onLog);
     return undefined;
   }
 }

@@ -32,6 +32,8 @@ export interface Data {
   heldOut: number[];
   /** of those, the ones that the validation loss is measured on */
   validation: number[];
+  /** usable by their headers, but found to be broken when they were decoded */
+  unreadable: Set<number>;
   fingerprint: string;
 }
 
@@ -98,6 +100,7 @@ export async function openData(
     training: all.filter((index) => !held.has(pathOf(index))),
     heldOut: out,
     validation: validated.sort((a, b) => a - b),
+    unreadable: new Set(),
     fingerprint: dataset.fingerprint,
   };
 }

@@ -272,7 +272,7 @@ export class Training {
     if (error.code === 'CANCELLED') {
       const hint =
         record.step === 0
-          ? 'No step was finished. The same command with `resume` starts again.'
+          ? 'No step was finished. The same command starts again.'
           : `Kept: the checkpoint of step ${record.step} of ${this.settings.steps}; ${this.step > record.step ? `the ${this.step - record.step} steps after it will be repeated` : 'no step will be repeated'}. The same command resumes here; with \`steps\` N it ends there.`;
       throw new DiffmineError('CANCELLED', error.message, hint, { cause: error });
     }
