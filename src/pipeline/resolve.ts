@@ -88,6 +88,18 @@ export async function imagesOf({
   return only ? restricted(dataset, new Set(only)) : dataset;
 }
 
+/** Of a dataset, the images that a fraction above 0 holds out. @throws DATASET_INVALID if there is none */
+export function heldOutOf(dataset: Dataset, holdout: number): Dataset {
+  const found = restricted(dataset, heldOut(dataset.images, holdout));
+  if (found.images.length === 0)
+    throw new DiffmineError(
+      'DATASET_INVALID',
+      `None of the ${dataset.images.length} images of '${dataset.path}' is held out: \`holdout\` is ${holdout}.`,
+      'Give a larger `holdout`, or 0 to use all images.',
+    );
+  return found;
+}
+
 /**
  * Of a dataset, the images that a model was not trained on.
  *
@@ -109,13 +121,7 @@ export async function unseen(
     if (trained > 0) onLog?.('Using all images, also those that the model was trained on (`holdout` 0).');
     return { dataset, holdout };
   }
-  const found = restricted(dataset, heldOut(dataset.images, holdout));
-  if (found.images.length === 0)
-    throw new DiffmineError(
-      'DATASET_INVALID',
-      `None of the ${dataset.images.length} images of '${dataset.path}' is held out: \`holdout\` is ${holdout}.`,
-      'Give a larger `holdout`, or 0 to use all images.',
-    );
+  const found = heldOutOf(dataset, holdout);
   onLog?.(
     `Using the ${count(found.images.length, 'image')} of ${dataset.images.length} that the hash of their names holds out (\`holdout\` ${holdout}${asked === undefined ? ', as the model was trained; 0 uses all images' : ''}).`,
   );

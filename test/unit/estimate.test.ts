@@ -142,8 +142,31 @@ describe('without weights or a GPU', () => {
     // 10 images of a label of 40 and 30 of the others test its clusters
     expect(await passes({ images: 240, top: 2, ensemble: 1 })).toBe(6 * (2 + 10 + 30));
     const { images, like } = base;
-    expect(await estimate({ images, like, labels: ['A', 'B'] })).toMatchObject({ labels: 2 });
+    for (const labels of [['A', 'B'], ['A, B'], ['A,B,A']])
+      expect(await estimate({ images, like, labels })).toMatchObject({ images: 60, labels: 2 });
+    expect(await estimate({ images, like, labels: ['1920,1980'], against: 'others' })).toMatchObject({ labels: 2 });
+    expect(await estimate({ images, like, holdout: 0.3 })).toMatchObject({ images: 18, labels: 10 });
     expect((await estimate({ ...base, rate: 10 })).hours).toBeCloseTo((60 * 16) / 10 / 3600, 12);
+  });
+
+  test('the images of a dataset are those that the scan would take', async () => {
+    const { dataset } = options;
+    const all = await estimate({ dataset, like: 'demo' });
+    for (const more of [
+      {},
+      { labels: ['1920,1950'] },
+      { labels: ['1920', '1950', '1980'], against: '1980' },
+      { holdout: 0.5 },
+      { holdout: 0.5, labels: ['1920', '1980'] },
+    ]) {
+      const here = await estimate({ ...options, ...more, calibrate: false });
+      const like = await estimate({ dataset, like: 'demo', samples: 3, ...more });
+      expect(like).toMatchObject({ images: here.images, labels: here.labels, unetCalls: here.unetCalls });
+      if (Object.keys(more).length > 0) expect(like.images).toBeLessThan(all.images);
+    }
+    await expect(estimate({ dataset, like: 'demo', labels: ['1920', 'x'] })).rejects.toMatchObject({
+      message: 'The dataset has no images of "x".',
+    });
   });
 
   test('a race costs between its bounds: halves exactly, the rule as measured', async () => {

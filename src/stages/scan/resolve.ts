@@ -93,7 +93,7 @@ function checkPrompts(
 }
 
 /** The labels meant, in the order given. */
-function labelsToScan(dataset: Dataset, asked: readonly string[]): string[] {
+export function labelsToScan(dataset: Dataset, asked: readonly string[]): string[] {
   const labels = [...new Set(namedLabels(asked, dataset.labels, true))];
   const unknown = labels.filter((label) => !dataset.labels.includes(label));
   check(
@@ -104,13 +104,24 @@ function labelsToScan(dataset: Dataset, asked: readonly string[]): string[] {
   return labels;
 }
 
-/** What `against` names, as the dataset or the model writes it. */
-function rivalOf(against: string, model: ModelFolder, dataset: Dataset): string {
+/**
+ * What labels are compared with, as the dataset or the model writes it.
+ *
+ * @param asked `against`: as given; without it, two `chosen` labels are compared with each other
+ * @param labels of the dataset
+ * @param known of the model
+ */
+export function rivalOf(
+  asked: { against?: string | undefined; chosen?: unknown[] | undefined; otherwise: string },
+  labels: readonly string[],
+  known: readonly string[] = [],
+): string {
+  const against = asked.against ?? (asked.chosen?.length === 2 ? 'others' : asked.otherwise);
   if (against === 'null' || against === 'others') return against;
   return (
-    findLabel(dataset.labels, against) ??
-    findLabel(dataset.labels.flatMap(splitLabels), against) ??
-    findLabel(model.labels ?? [], against) ??
+    findLabel(labels, against) ??
+    findLabel(labels.flatMap(splitLabels), against) ??
+    findLabel(known, against) ??
     against
   );
 }
@@ -167,8 +178,7 @@ export async function resolveOptions(
       : { dataset: complete, holdout: 0 };
   const chosen = options.labels === undefined ? undefined : labelsToScan(known, options.labels);
   const dataset = chosen === undefined ? known : ofLabels(known, chosen);
-  const against =
-    chosen?.length === 2 && given.against === undefined ? 'others' : rivalOf(options.against, model, dataset);
+  const against = rivalOf({ against: given.against, chosen, otherwise: options.against }, dataset.labels, model.labels);
   const map = localize === undefined ? undefined : labelsToMap(model, dataset, localize, against, hooks.onLog);
   const labels = map ? map.labels : dataset.labels;
   checkLabels(model, labels, 'the dataset');

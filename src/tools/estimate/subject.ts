@@ -1,16 +1,17 @@
 // What is estimated: a scan of a model and dataset that are at hand, or of a known architecture.
-import type { ImageList } from '../../data/index.js';
+import { ofLabels, type ImageList } from '../../data/index.js';
+import { distinctLabels } from '../../data/labels.js';
 import type { Dtype, ModelSource } from '../../engine/types.js';
 import { partOf, resolved, type Given } from '../../options/check.js';
 import { autoBatch, encodeBytes, isAuto, rowBytes, shapeOf, unetShape, type Shape } from '../../pipeline/batch.js';
 import { enginesTogether } from '../../pipeline/devices.js';
-import { check, imagesOf, presetOptions } from '../../pipeline/resolve.js';
+import { check, heldOutOf, imagesOf, presetOptions } from '../../pipeline/resolve.js';
 import type { RaceOptions } from '../../runs/manifest.js';
 import { VERSION } from '../../runs/version.js';
 import { planContrasts, type ContrastPlan } from '../../stages/scan/contrasts.js';
 import { SCAN, type ScanEvent, type ScanOptions } from '../../stages/scan/options.js';
 import { raceOptions } from '../../stages/scan/race-options.js';
-import { resolveOptions, type Resolved } from '../../stages/scan/resolve.js';
+import { labelsToScan, resolveOptions, rivalOf, type Resolved } from '../../stages/scan/resolve.js';
 import { cached } from '../../models/hub/hub.js';
 import { hubIdOf } from '../../models/index.js';
 import { byteSize } from '../../util/bytes.js';
@@ -114,10 +115,12 @@ async function atHand(asked: Asked, hooks: Hooks<ScanEvent>): Promise<Subject> {
 async function known(asked: Asked, like: Architecture, hooks: Hooks<ScanEvent>): Promise<Subject> {
   const schema = SCAN.omit({ out: true, shard: true, device: true }).partial({ dataset: true, model: true });
   const options = resolved(schema, partOf(schema, asked), presetOptions(asked.preset));
-  const { samples, perImage, allLabels, maps, against, othersPerSample, seed, tRange, tWeights } = options;
-  const images = await countsOf(asked);
-  const labels = [...images.countByLabel().keys()];
+  const { samples, perImage, allLabels, maps, othersPerSample, seed, tRange, tWeights, holdout = 0 } = options;
+  const { all, chosen } = await countsOf(asked, holdout);
+  const labels = [...all.countByLabel().keys()];
+  const against = rivalOf({ against: asked.against, chosen, otherwise: options.against }, labels);
   const contrasts = planContrasts(labels, { against, othersPerSample, samples, seed }, allLabels);
+  const images = countsIn([...all.countByLabel()].filter(([label]) => contrasts.of(label) !== undefined));
   const race = raceOptions(options, { images, scored: contrasts.scored, samples, allLabels }, hooks.onLog);
   const side = options.size === 'source' || options.size === undefined ? like.sampleSize : options.size;
   const shape = unetShape(side, side, like.vaeFactor, like.fold);
@@ -160,23 +163,41 @@ async function known(asked: Asked, like: Architecture, hooks: Hooks<ScanEvent>):
   };
 }
 
-/** The images of a dataset, or as many as are asked for, in equal labels. */
-async function countsOf(asked: Asked): Promise<Counts> {
-  const { dataset, images, labels, labelCount = labels?.length ?? Math.min(LABELS, images ?? LABELS) } = asked;
+/** The images of a dataset that the scan would take, or as many as are asked for, in equal labels. `chosen`: the labels that `labels` names. */
+async function countsOf(asked: Asked, holdout: number): Promise<{ all: Counts; chosen: string[] | undefined }> {
+  const { dataset, images } = asked;
   if (images === undefined) {
     if (dataset === undefined)
       throw new DiffmineError('INVALID_ARGUMENT', '`images` is missing.', 'Give the number of images, or a dataset.');
-    return (await imagesOf({ ...asked, dataset })).images;
+    const complete = await imagesOf({ ...asked, dataset });
+    const known = holdout > 0 ? heldOutOf(complete, holdout) : complete;
+    const chosen = asked.labels && labelsToScan(known, asked.labels);
+    return { all: (chosen ? ofLabels(known, chosen) : known).images, chosen };
   }
   check(dataset === undefined, '`images` and `dataset` contradict each other.', 'Give one of them.');
+  const chosen = asked.labels && labelsIn(asked.labels);
+  const { labelCount = chosen?.length ?? Math.min(LABELS, images) } = asked;
   check(labelCount <= images, `${labelCount} labels are more than ${images} images.`, 'Give a smaller `labelCount`.');
-  const counts = new Map(
-    Array.from({ length: labelCount }, (_, i) => [
-      labels?.[i] ?? `label ${i + 1}`,
-      Math.floor((images + i) / labelCount),
-    ]),
-  );
-  return { length: images, countByLabel: () => counts };
+  const used = holdout > 0 ? Math.max(labelCount, Math.round(holdout * images)) : images;
+  const counts = Array.from({ length: labelCount }, (_, i): [string, number] => [
+    chosen?.[i] ?? `label ${i + 1}`,
+    Math.floor((used + i) / labelCount),
+  ]);
+  return { all: countsIn(counts), chosen };
+}
+
+/** Without a dataset, no label is known to hold a comma. */
+function labelsIn(asked: readonly string[]): string[] {
+  const labels = asked
+    .flatMap((value) => value.split(',').map((label) => label.trim()))
+    .filter((label) => label !== '');
+  check(labels.length > 0, '`labels` names no label.', 'Name the labels, with commas between.');
+  return distinctLabels(labels);
+}
+
+function countsIn(counts: readonly [label: string, images: number][]): Counts {
+  const byLabel = new Map(counts);
+  return { length: counts.reduce((sum, [, images]) => sum + images, 0), countByLabel: () => byLabel };
 }
 
 /** What fp16 would save, where a GPU computes in fp32 only because its ranking in fp16 is not measured. */
