@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { cacheFolder, filesBelow, isClone, isMain, readJson, root } from './steps.mjs';
+import { cacheFolder, filesBelow, isClone, isMain, missingTools, readJson, root, which } from './steps.mjs';
 
 const require = createRequire(import.meta.url);
 const self = fileURLToPath(import.meta.url);
@@ -236,10 +236,12 @@ export function probeOnce(candidate) {
 
 /** What fixes an addon that is absent or does not load, as commands. */
 export function fixes({ cuda = false } = {}) {
-  if (isClone) return `Run: npm run setup${cuda ? ' -- --cuda' : ''}`;
-  const setup = `npx diffmine setup${cuda ? ' --cuda' : ''}`;
-  const { name, missing } = platformPackage({ cuda });
-  return `Run: ${missing && !platforms[platformOf({ cuda })].onRequest ? `${installCommand(name)} && ` : ''}${setup}`;
+  const { name, missing, reason } = platformPackage({ cuda });
+  const setup = isClone ? `npm run setup${cuda ? ' -- --cuda' : ''}` : `npx diffmine setup${cuda ? ' --cuda' : ''}`;
+  if (missing) return `Run: ${platforms[platformOf({ cuda })].onRequest ? '' : `${installCommand(name)} && `}${setup}`;
+  // set-up compiles where no prebuilt addon fits
+  const tools = reason && which('apt-get') ? missingTools().map((tool) => tool.debian) : [];
+  return `Run: ${tools.length > 0 ? `sudo apt-get install ${tools.join(' ')} && ` : ''}${setup}`;
 }
 
 if (isMain(import.meta.url)) {

@@ -18,6 +18,7 @@ import {
   isMain,
   isWritable,
   lastLines,
+  missingTools,
   optionsOf,
   readJson,
   root,
@@ -70,14 +71,11 @@ function sourcesFingerprint(libtorch, cuda) {
 
 /** The compilers a build needs; an error that names the Debian packages otherwise. */
 export function checkTools({ cuda = false } = {}) {
-  const missing = [];
-  if (!which('cmake')) missing.push(['cmake', 'cmake']);
-  if (!process.env.CXX && !which('g++', 'clang++')) missing.push(['a C++20 compiler', 'g++']);
-  if (!which('ninja', 'make')) missing.push(['ninja', 'ninja-build']);
+  const missing = missingTools();
   if (missing.length) {
-    const packages = missing.map(([, name]) => name).join(' ');
+    const packages = missing.map((tool) => tool.debian).join(' ');
     throw new SetupError(
-      `The build needs ${missing.map(([name]) => name).join(', ')}, not found on the PATH.`,
+      `The build needs ${missing.map(({ name }) => name).join(', ')}, not found on the PATH.`,
       process.platform === 'darwin'
         ? `xcode-select --install; brew install ${packages.replace('ninja-build', 'ninja')}`
         : `Debian, Ubuntu: sudo apt-get install ${packages}`,

@@ -117,7 +117,7 @@ const python = () => which('python3', 'python');
 
 async function pythonTorch() {
   const program = python();
-  if (!program) throw new SetupError('no python3 on the PATH');
+  if (!program) throw new SetupError(NO_PYTHON);
   // Found, not imported: importing torch takes seconds.
   const code =
     'import importlib.util as u; s = u.find_spec("torch"); print(s.submodule_search_locations[0] if s and s.submodule_search_locations else "")';
@@ -176,6 +176,9 @@ async function officialArchive(cuda, version) {
   return target;
 }
 
+const NO_PYTHON = 'no python3 on the PATH';
+const NO_PIP = 'python3 has no pip';
+
 /** `pip download` of requirements into a folder; their dependencies too, if asked for. Throws pip's own last error. */
 async function pipDownload(program, folder, requirements, { index, dependencies = false } = {}) {
   const args = ['-m', 'pip', 'download', '--only-binary=:all:', '--no-cache-dir', '--retries', '0', '--timeout', '15'];
@@ -186,6 +189,7 @@ async function pipDownload(program, folder, requirements, { index, dependencies 
   if (answer.code !== 0 && index)
     answer = await run(program, [...args, '--extra-index-url', `${officialHost}/whl/${index}`]);
   if (answer.code === 0) return;
+  if (/No module named '?pip\b/.test(answer.output)) throw new SetupError(NO_PIP);
   const errors = answer.output.split('\n').filter((line) => /error/i.test(line));
   throw new SetupError(
     `pip download ${requirements.join(' ')}: ${(errors.at(-1) ?? lastLines(answer.output, 1)).trim()}`,
@@ -299,9 +303,12 @@ export async function findLibTorch({ cuda = false, headers = true, version } = {
     // With CUDA, the wheels bring NVIDIA's libraries: they need a driver only, the archive needs the CUDA toolkit and cuDNN.
     const here = cuda ? ((await wheel()) ?? (await archive())) : ((await archive()) ?? (await wheel()));
     if (here) return here;
+    const withPip = tried.some((line) => line.endsWith(NO_PYTHON) || line.endsWith(NO_PIP))
+      ? 'Install python3 with pip (Debian, Ubuntu: sudo apt-get install python3-pip). Or: '
+      : '';
     throw new SetupError(
       `No LibTorch ${accepts}${cuda ? ' with CUDA' : ''} was found. Tried:\n  LIBTORCH: not set\n${tried.map((line) => `  ${line}`).join('\n')}`,
-      'Set LIBTORCH to an unpacked LibTorch, or DIFFMINE_LIBTORCH_MIRROR to a copy of https://download.pytorch.org/libtorch, or HTTPS_PROXY where a proxy leads out.',
+      `${withPip}Set LIBTORCH to an unpacked LibTorch, or DIFFMINE_LIBTORCH_MIRROR to a copy of https://download.pytorch.org/libtorch, or HTTPS_PROXY where a proxy leads out.`,
     );
   });
 }

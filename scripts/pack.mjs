@@ -6,8 +6,9 @@
 import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { baseline, compareVersions, packageOf, platformOf, platforms } from './addon.mjs';
+import { baseline, compareVersions, packageOf, platformOf, platforms, release } from './addon.mjs';
 import { buildAddon, builtAddon, withBuildLock } from './build.mjs';
+import { pinned } from './libtorch.mjs';
 import { installPackages } from './packages.mjs';
 import { fail, isMain, lastLines, optionsOf, readJson, root, run, say, SetupError } from './steps.mjs';
 
@@ -92,6 +93,11 @@ export async function packPlatform({ cuda = false, asBuilt = false, out }) {
   if (!addon) throw new SetupError('No addon is built.', 'Run: npm run setup');
   if (asBuilt && builtAddon().cuda !== cuda)
     throw new SetupError(`The addon in ${path.dirname(addon)} is built ${cuda ? 'without' : 'with'} CUDA.`);
+  if (release(libtorch.version) !== release(pinned))
+    throw new SetupError(
+      `The addon is compiled for LibTorch ${libtorch.version}; packages are for ${pinned}.`,
+      `Set LIBTORCH to a LibTorch ${pinned}.`,
+    );
   return withTemporary(async (folder) => {
     const files = ['diffmine.node', 'preload.node'].map((name) => path.join(folder, name));
     for (const file of files) {

@@ -88,10 +88,17 @@ export async function takePrebuilt({ cuda = false } = {}) {
   }
   const candidate = { addon, preload, libraries: librariesOf(libtorch.folder, { cuda }) };
   const record = { package: name, version, ...candidate, libtorch, cuda };
-  if (JSON.stringify(record) === JSON.stringify(before)) return record;
-  say(`LibTorch ${libtorch.version}${libtorch.cuda ? ' (CUDA)' : ''} from ${libtorch.source}: ${libtorch.folder}`);
+  const known = JSON.stringify(record) === JSON.stringify(before);
+  if (!known)
+    say(`LibTorch ${libtorch.version}${libtorch.cuda ? ' (CUDA)' : ''} from ${libtorch.source}: ${libtorch.folder}`);
+  // one that was taken before as well: whoever repeats set-up may do so because the addon stopped working
   const { reason } = probe(candidate);
-  if (reason) return { name, reason: `${addon} cannot be loaded: ${reason}` };
+  if (reason) {
+    const folder = path.dirname(addon);
+    const hint = `If its files are damaged: rm -r ${folder} && ${installCommand(name)} && npx diffmine setup${cuda ? ' --cuda' : ''}.`;
+    return { name, reason: `${addon} cannot be loaded: ${reason}`, hint };
+  }
+  if (known) return record;
   writeAtomically(recordIn(buildFolder()), `${JSON.stringify(record, null, 2)}\n`);
   return record;
 }

@@ -101,6 +101,15 @@ export function which(...names) {
   return undefined;
 }
 
+/** What a build needs and is not on the PATH: { name, debian }, the name of Debian's package. */
+export function missingTools() {
+  return [
+    !which('cmake') && { name: 'cmake', debian: 'cmake' },
+    !process.env.CXX && !which('g++', 'clang++') && { name: 'a C++20 compiler', debian: 'g++' },
+    !which('ninja', 'make') && { name: 'ninja', debian: 'ninja-build' },
+  ].filter(Boolean);
+}
+
 export function isWritable(folder) {
   try {
     fs.accessSync(folder, fs.constants.W_OK);

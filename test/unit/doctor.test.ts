@@ -56,6 +56,20 @@ describe('doctor', () => {
     });
   });
 
+  it('names the packages that compiling needs, where set-up will compile', async () => {
+    const { PATH, CXX } = process.env;
+    for (const name of ['apt-get', 'ninja']) writeFileSync(join(folder, name), '#!/bin/sh\n', { mode: 0o755 });
+    process.env['PATH'] = folder;
+    delete process.env['CXX'];
+    process.env['DIFFMINE_ADDON'] = join(folder, 'absent.node');
+    try {
+      expect((await doctor()).summary.fix).toBe('sudo apt-get install cmake g++ && npm run setup');
+    } finally {
+      process.env['PATH'] = PATH;
+      if (CXX !== undefined) process.env['CXX'] = CXX;
+    }
+  });
+
   it('names a damaged addon and an absent one', async () => {
     process.env['DIFFMINE_ADDON'] = join(folder, 'damaged.node');
     writeFileSync(process.env['DIFFMINE_ADDON'], 'not a library');

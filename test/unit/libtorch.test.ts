@@ -201,6 +201,17 @@ onLinux('findLibTorch', () => {
     expect(readdirSync(join(folder, 'cache')).filter((name) => name !== 'downloads')).toEqual([]);
   });
 
+  it('says how to get pip where it is missing', async () => {
+    const { error } = await find(
+      {},
+      'case "$1" in -c) echo;; -m) echo "python3: No module named pip" >&2; exit 1;; esac',
+    );
+    expect(error).toMatch(/pip's wheel: python3 has no pip/);
+    expect(error).toMatch(
+      /Install python3 with pip \(Debian, Ubuntu: sudo apt-get install python3-pip\)\. Or: Set LIBTORCH/,
+    );
+  });
+
   it('requests a CUDA build if CUDA is requested', async () => {
     libtorch(join(folder, 'cache/libtorch-2.13.0-cpu'));
     const py = libtorch(join(folder, 'py'), { cuda: true });

