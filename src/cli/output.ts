@@ -12,33 +12,36 @@ export interface OutputOptions {
   verbose: boolean;
 }
 
-/** What a stage is called while it runs, and what it counts. */
-const STAGES: Record<string, [title: string, unit: string]> = {
-  download: ['Downloading', 'MB'],
-  load: ['Loading', 'tensors'],
-  read: ['Reading', 'images'],
-  encode: ['Encoding', 'images'],
-  score: ['Scoring', 'UNet calls'],
-  rank: ['Ranking', 'patches'],
-  patches: ['Selecting', 'shards'],
-  compare: ['Comparing', 'images'],
-  features: ['Features', 'images'],
-  cluster: ['Clustering', 'labels'],
-  project: ['Projecting', 'labels'],
-  report: ['Report', 'images'],
-  crops: ['Cropping', 'images'],
-  verify: ['Verifying', 'cases'],
-  draw: ['Drawing', 'images'],
-  maps: ['Heat maps', 'maps'],
-  prepare: ['Preparing', 'images'],
-  measure: ['Measuring', 'held-out images'],
-  train: ['Training', 'steps'],
-  sample: ['Sampling', 'steps'],
-  translate: ['Translating', 'UNet calls'],
-  translation: ['Judging', 'images'],
-  evaluate: ['Evaluating', 'labels'],
-  color: ['Colors', 'images'],
-  resample: ['Resampling', 'times'],
+const FINISHING = 'finishing';
+/** What a stage is called while it runs, what it counts, and what still runs when all is counted. */
+const STAGES: Record<string, [title: string, unit: string, then: string]> = {
+  download: ['Downloading', 'MB', 'opening the files'],
+  copy: ['Copying', 'files', 'opening the files'],
+  load: ['Loading', 'tensors', 'preparing the model'],
+  read: ['Reading', 'images', FINISHING],
+  encode: ['Encoding', 'images', FINISHING],
+  score: ['Scoring', 'UNet calls', 'writing the shard'],
+  rank: ['Ranking', 'patches', FINISHING],
+  patches: ['Selecting', 'shards', 'ranking'],
+  compare: ['Comparing', 'images', FINISHING],
+  features: ['Features', 'images', 'clustering'],
+  trends: ['Trends', 'images', 'clustering'],
+  cluster: ['Clustering', 'labels', 'writing the tables'],
+  project: ['Projecting', 'labels', 'grouping'],
+  report: ['Report', 'images', 'writing the page'],
+  crops: ['Cropping', 'images', 'writing the index'],
+  verify: ['Verifying', 'cases', FINISHING],
+  draw: ['Drawing', 'images', 'writing the images'],
+  maps: ['Heat maps', 'maps', 'averaging'],
+  prepare: ['Preparing', 'images', 'splitting the images'],
+  measure: ['Measuring', 'held-out images', 'writing the report'],
+  train: ['Training', 'steps', 'writing the model'],
+  sample: ['Sampling', 'steps', 'writing the images'],
+  translate: ['Translating', 'UNet calls', 'writing the shard'],
+  translation: ['Judging', 'images', 'writing the page'],
+  evaluate: ['Evaluating', 'labels', 'writing the figures'],
+  color: ['Colors', 'images', 'comparing'],
+  resample: ['Resampling', 'times', FINISHING],
 };
 
 /** Milliseconds between two plain lines of progress: first, factor, last. A log of a day's work must stay readable. */
@@ -50,6 +53,8 @@ export interface ProgressEvent extends Progress {
   secondsLeft?: number;
   /** a word more: 'loss 0.031' */
   note?: string;
+  /** what runs now, while nothing is counted: 'saving' */
+  doing?: string;
 }
 
 /** 75 -> '1 min 15 s'; for times left, rounded as far as one can trust them. */
@@ -197,7 +202,7 @@ export class Output {
 
   readonly progress = (event: ProgressEvent): void => {
     if (this.options.quiet || event.total <= 0) return;
-    const [title, unit] = STAGES[event.type] ?? [event.type, ''];
+    const [title, unit, then] = STAGES[event.type] ?? [event.type, '', FINISHING];
     const now = performance.now();
     if (this.running?.type !== event.type) {
       this.endProgress();
@@ -209,20 +214,25 @@ export class Output {
     const left = rate > 0 ? duration(event.secondsLeft ?? (event.total - event.done) / rate) : '?';
     const perSecond = rate >= 10 ? rate.toFixed(0) : rate.toPrecision(2);
     const percent = Math.floor((100 * event.done) / event.total);
+    const doing = event.doing ?? (event.done < event.total ? undefined : then);
+    const more = event.note === undefined ? [] : [event.note];
     if (this.terminal.bars) {
-      if (running.drawn > 0 && now - running.drawn < BAR_INTERVAL && event.done < event.total) return;
+      if (running.drawn > 0 && now - running.drawn < BAR_INTERVAL && doing === undefined) return;
       running.drawn = now;
-      const pace =
-        (rate > 0 ? `  ${perSecond}/s  ${left} left` : '') + (event.note === undefined ? '' : `  ${event.note}`);
-      const text = `${title.padEnd(10)} ${bar(event.done / event.total)} ${percent} %  ${event.done}/${event.total} ${unit}${pace}`;
+      const pace = doing !== undefined ? [doing] : rate > 0 ? [`${perSecond}/s`, `${left} left`] : [];
+      const text = [
+        `${title.padEnd(10)} ${bar(event.done / event.total)} ${percent} %`,
+        `${event.done}/${event.total} ${unit}`,
+        ...pace,
+        ...more,
+      ].join('  ');
       // a line that wraps could not be erased
       writeMessage(ERASE + text.slice(0, (process.stderr.columns || 80) - 1));
     } else if (now - this.printed >= this.interval) {
       this.printed = now;
       this.interval = Math.min(PLAIN_INTERVAL.last, this.interval * PLAIN_INTERVAL.factor);
-      this.line(
-        `${title}: ${event.done} of ${event.total} ${unit} (${percent} %), ${perSecond}/s, ${left} left${event.note === undefined ? '' : `, ${event.note}`}`,
-      );
+      const pace = doing !== undefined ? [doing] : [`${perSecond}/s`, `${left} left`];
+      this.line([`${title}: ${event.done} of ${event.total} ${unit} (${percent} %)`, ...pace, ...more].join(', '));
     }
   };
 

@@ -84,6 +84,9 @@ function onTrain(output: Output): (event: TrainEvent) => void {
           note: `loss ${event.loss.toPrecision(4)}`,
         });
         break;
+      case 'busy':
+        output.progress({ type: 'train', done: event.step, total: event.steps, doing: event.doing });
+        break;
       case 'checkpoint':
         output.log(
           `Step ${event.step}: checkpoint${event.validation === null ? '' : `, validation loss ${event.validation.toPrecision(5)}${event.best ? ' (best)' : ''}`}.`,

@@ -267,6 +267,8 @@ export type TrainEvent =
     }
   /** `loss`: smoothed; `rate`: steps a second */
   | { type: 'step'; step: number; steps: number; loss: number; rate: number; secondsLeft: number }
+  /** what runs before the next step */
+  | { type: 'busy'; step: number; steps: number; doing: string }
   | { type: 'checkpoint'; step: number; validation: number | null; best: boolean }
   | { type: 'grid'; step: number; path: string };
 

@@ -197,8 +197,14 @@ export class Training {
       await this.checkpoint();
   }
 
+  /** Tells what runs before the next step. */
+  private busy(doing: string): void {
+    this.hooks.onProgress?.({ type: 'busy', step: this.step, steps: this.settings.steps, doing });
+  }
+
   private async checkpoint(): Promise<void> {
     const { record, step } = this;
+    if (this.data.validation.length > 0) this.busy('measuring the validation loss');
     const measured = await validationLoss(this.trainer, this.data, this.settings, this.hooks);
     const loss = measured !== null && Number.isFinite(measured) ? measured : null;
     if (loss !== null) {
@@ -214,6 +220,7 @@ export class Training {
 
   /** Writes log, checkpoint and record, in this order, so that the losses of a checkpoint are always in the log. */
   private async save(): Promise<void> {
+    this.busy('saving');
     this.journal.sync();
     await this.checkpoints.add(this.step, this.record.best?.step, (file) => this.trainer.save(file));
     this.record.step = this.step;
@@ -235,6 +242,7 @@ export class Training {
   private async grid(): Promise<void> {
     const { settings, base, step, data, engine, trainer } = this;
     const path = `samples/step-${String(step).padStart(8, '0')}.webp`;
+    this.busy('sampling a grid');
     await mkdir(join(this.folder, 'samples'), { recursive: true });
     const { schedule } = base.start(data.labels, settings.seed);
     try {
@@ -290,6 +298,7 @@ export class Training {
   private async finish(): Promise<TrainSummary> {
     const { settings, record, folder, base, trainer, data } = this;
     let chosen = this.step;
+    this.busy('writing the model');
     if (settings.use === 'best' && !record.best)
       this.hooks.onLog?.('No validation loss was measured, so `use` best writes the last weights.');
     if (settings.use === 'best' && record.best && record.best.step !== this.step)
