@@ -36,8 +36,10 @@ export {
   inspect,
   type Inspection,
   type DatasetInspection,
+  type DemoInspection,
   type HubInspection,
   type ModelInspection,
+  type OutputInspection,
   type RunInspection,
 } from './tools/inspect/inspect.js';
 

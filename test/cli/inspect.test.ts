@@ -75,3 +75,31 @@ test('--image-grid writes a row of images for each label', async () => {
     stderr: expect.stringContaining('is not a dataset: it has no image grid') as unknown,
   });
 });
+
+test('names folders of diffmine that are neither a model, a dataset nor a run', async () => {
+  const written = (name: string, file: string, record: object, ...pages: string[]): string => {
+    const folder = path.join(root, name);
+    mkdirSync(folder);
+    writeFileSync(path.join(folder, file), JSON.stringify(record));
+    for (const page of pages) writeFileSync(path.join(folder, page), '');
+    return folder;
+  };
+  const translation = written('moved', 'manifest.json', { format: 'diffmine-translation-3' }, 'index.html');
+  mkdirSync(path.join(translation, 'shards'));
+  const changes = written('changes', 'manifest.json', { format: 'diffmine-cotypicality-3' });
+  const settings = { steps: 100 };
+  const training = written('begun', 'train.json', {
+    format: 'diffmine-train-2',
+    status: 'stopped',
+    step: 20,
+    settings,
+  });
+  expect(await cli(['inspect', translation])).toMatchObject({
+    code: 0,
+    stdout: `${translation} is the output of translate.\npage: ${path.join(translation, 'index.html')}\n`,
+  });
+  expect((await cli(['inspect', changes])).stdout).toBe(`${changes} is the output of cotypicality.\n`);
+  expect((await cli(['inspect', training])).stdout).toBe(
+    `${training} is a training that stopped after step 20 of 100: it has no model yet, and the same train command resumes it.\n`,
+  );
+});

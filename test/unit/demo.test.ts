@@ -4,6 +4,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, s
 import { join } from 'node:path';
 import { demoText } from '../../src/cli/commands/demo.js';
 import { demo } from '../../src/tools/demo/demo.js';
+import { inspect } from '../../src/tools/inspect/inspect.js';
 import type { DemoEvent, DemoOptions, DemoSummary } from '../../src/tools/demo/options.js';
 import { readSafetensors, tensor, writeSafetensors } from '../../src/engine/index.js';
 import { CITIES, KINDS } from '../../src/tools/world/kinds.js';
@@ -109,6 +110,21 @@ describe('a demo', () => {
       for (const name of [city, ...elements.map(({ kind }) => kind)]) expect(text).toContain(name);
     expect(text).toContain(first.page);
     expect(text).toMatch(/\d+ of \d+ planted kinds/);
+  });
+
+  test('is described by inspect', async () => {
+    const found = await inspect(at('out'));
+    expect(found).toMatchObject({
+      kind: 'demo',
+      path: first.path,
+      world: first.world.path,
+      run: first.scan.path,
+      control: first.control.path,
+      translation: null,
+      report: first.page,
+      page: null,
+      figures: { averagePrecision: first.mean.averagePrecision },
+    });
   });
 
   test('repeated, elsewhere too, it computes nothing again and says the same', async () => {

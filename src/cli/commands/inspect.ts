@@ -1,5 +1,5 @@
-// inspect: describes a model, dataset or run.
-import type { DatasetInspection, Inspection, RunInspection } from '../../tools/inspect/inspect.js';
+// inspect: describes a model, dataset, run or another output.
+import type { DatasetInspection, DemoInspection, Inspection, RunInspection } from '../../tools/inspect/inspect.js';
 import { PROPERTIES, telling } from '../../data/properties.js';
 import { command } from '../command.js';
 import * as fields from '../../options/fields.js';
@@ -92,6 +92,20 @@ function runText(found: RunInspection): string {
   ].join('\n');
 }
 
+function demoText({ kind: _, path, figures, ...places }: DemoInspection): string {
+  const figure = (value: number | null): string => value?.toFixed(2) ?? '?';
+  return [
+    `Demo ${path}`,
+    ...lines(places),
+    ...(figures
+      ? [
+          `average precision: ${figure(figures.averagePrecision)}`,
+          `first 50 patches on something planted: ${figure(figures.precision50)}; random ones: ${figure(figures.random50)}`,
+        ]
+      : []),
+  ].join('\n');
+}
+
 function inspectionText(found: Inspection): string {
   switch (found.kind) {
     case 'model':
@@ -102,12 +116,16 @@ function inspectionText(found: Inspection): string {
       return datasetText(found);
     case 'run':
       return runText(found);
+    case 'demo':
+      return demoText(found);
+    case 'output':
+      return [`${found.path} is ${found.what}.`, ...(found.page === null ? [] : [`page: ${found.page}`])].join('\n');
   }
 }
 
 export const inspectCommand = command({
   options: optionsOf('inspect', {
-    path: option(fields.path(), { group: 'What', description: 'Model, dataset or run directory' }),
+    path: option(fields.path(), { group: 'What', description: 'Model, dataset, run or demo directory' }),
     ...INSPECT.shape,
   }),
   async handle({ path, ...options }, { signal }) {

@@ -1,4 +1,4 @@
-// inspect: tells whether a path is a model, a dataset or a run, and describes it without loading a model. Of a dataset, some images are decoded.
+// inspect: tells whether a path is a model, a dataset, a run or another output, and describes it without loading a model. Of a dataset, some images are decoded.
 import type { z } from 'zod';
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,6 +15,7 @@ import {
 import { confoundsOf, type Confounds } from '../../data/confounds.js';
 import { asDiffmineError, DiffmineError, reasonAlone } from '../../util/errors.js';
 import { LORA } from '../../models/lora-folder.js';
+import { inspectOutput, type DemoInspection, type OutputInspection } from './outputs.js';
 import { writeImageGrid, type ImageGrid } from './grid.js';
 import { resolved } from '../../options/check.js';
 import { INSPECT, type InspectOptions } from './options.js';
@@ -27,6 +28,8 @@ import { MANIFEST, type Manifest } from '../../runs/manifest.js';
 import { Run } from '../../runs/run.js';
 import { withLocalRun } from '../../runs/store/copy.js';
 import { isBucket } from '../../util/place.js';
+
+export type { DemoInspection, OutputInspection } from './outputs.js';
 
 export interface ModelInspection {
   kind: 'model';
@@ -81,13 +84,15 @@ export interface HubInspection extends HubModelFiles {
   kind: 'hub';
 }
 
-export type Inspection = ModelInspection | HubInspection | DatasetInspection | RunInspection;
+export type Inspection =
+  ModelInspection | HubInspection | DatasetInspection | RunInspection | DemoInspection | OutputInspection;
 
 /** Images whose headers are read. */
 const MEASURED = 64;
 
 /**
- * Describes a model folder, a model of the Hugging Face hub (which is not downloaded), a dataset (folder of label folders, CSV, JSONL) or a run folder.
+ * Describes a model folder, a model of the Hugging Face hub (which is not downloaded), a dataset (folder of label folders, CSV, JSONL), a run folder,
+ * or the folder of a demo or of another stage.
  * @param options of a model folder, or of a dataset
  * @throws DiffmineError INVALID_ARGUMENT when nothing is there; else what opening it throws (MODEL_*, DATASET_INVALID, RUN_INVALID)
  */
@@ -137,7 +142,7 @@ async function described(
       existsSync(join(path, MANIFEST)) &&
       (existsSync(join(path, 'shards')) || (await outputFormat(path, [MANIFEST])) !== undefined)
     )
-      return inspectRun(path);
+      return (await inspectOutput(path)) ?? inspectRun(path);
     if (
       existsSync(join(path, 'model_index.json')) ||
       existsSync(join(path, LORA)) ||
@@ -145,6 +150,8 @@ async function described(
     ) {
       return inspectModel(path, options);
     }
+    const output = await inspectOutput(path);
+    if (output) return output;
   }
   return inspectDataset(path, options, options.imagesPerLabel, options.imageGrid);
 }
