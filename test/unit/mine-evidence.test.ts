@@ -3,7 +3,7 @@ import { ImageList } from '../../src/data/index.js';
 import { Engine, fromFloat32 } from '../../src/engine/index.js';
 import { cluster } from '../../src/pipeline/cluster.js';
 import { discriminants } from '../../src/stages/mine/discriminant.js';
-import { HeldOut } from '../../src/stages/mine/evidence.js';
+import { HeldOut, untested } from '../../src/stages/mine/evidence.js';
 import { uniform } from '../helpers/synthetic-run.js';
 
 const images = (labels: Record<string, number>): ImageList =>
@@ -45,6 +45,27 @@ test('nothing is learned from other images of a held-out series', () => {
 
 test('with one label there is nothing to compare with', () => {
   expect(HeldOut.choose(images({ a: 100 }), 50, 0, alone).of('a')).toBeUndefined();
+});
+
+test('labels whose clusters are not tested are named, with what helps', () => {
+  const note = (counts: Record<string, number>, wanted = 50, holdout = 0): string[] => {
+    const list = images(counts);
+    const held = HeldOut.choose(list, wanted, 0, alone);
+    return untested(held, Object.keys(counts), list.countByLabel(), { wanted, holdout });
+  };
+  expect(note({ a: 20, b: 20 })).toEqual([]);
+  expect(note({ a: 19, b: 19 }, 0)).toEqual([]);
+  expect(note({ a: 19, b: 40, c: 40 })).toEqual([
+    'Clusters of "a" are not tested: a label needs 20 images for that. Add images.',
+  ]);
+  expect(note({ a: 19, b: 19 }, 50, 0.2)).toEqual([
+    'Clusters of "a", "b" are not tested: a label needs 20 images for that. Add images or use all of them (--holdout 0).',
+  ]);
+  expect(note({ a: 19, b: 40 })).toEqual([
+    expect.stringContaining('"a"'),
+    'Clusters of "b" are not tested: this needs 20 images of another label to compare with.',
+  ]);
+  expect(note({ a: 40, b: 40 }, 4)).toEqual([expect.stringContaining('at least 5 of each label')]);
 });
 
 test('patches that k-means does not learn from go to the nearest center', async () => {

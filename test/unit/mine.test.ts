@@ -52,7 +52,7 @@ test('the chosen list is clustered; the folder is replaced; the same options aga
     rank: 'top',
     reused: false,
     images: 12,
-    notes: [],
+    notes: ['Clusters of "1920", "1950", "1980" are not tested: a label needs 20 images for that. Add images.'],
     conditions: [{ condition: '1920', patches: 12, clusters: 3 }, { condition: '1950' }, { condition: '1980' }],
   });
   expect(events.filter(({ type }) => type === 'features').at(-1)).toMatchObject({ done: 12, total: 12 });
@@ -86,7 +86,7 @@ test('the chosen list is clustered; the folder is replaced; the same options aga
 });
 
 test('fewer patches than clusters are handled with a word', async () => {
-  const { notes, conditions } = await mine({ run, threads: 1, clusters: 32, top: 5 });
+  const { notes, conditions } = await mine({ run, threads: 1, clusters: 32, top: 5, evidenceImages: 0 });
   expect(conditions.every(({ patches, clusters }) => patches === 5 && clusters <= 5)).toBe(true);
   expect(notes).toHaveLength(1);
   expect(notes[0]).toMatch(

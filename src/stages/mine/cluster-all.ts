@@ -15,7 +15,7 @@ import { count } from '../../web/html.js';
 import type { Ranked } from './candidates.js';
 import { FeatureCost } from './cost.js';
 import { diversify } from './diverse.js';
-import { evidence, windowsOf } from './evidence.js';
+import { evidence, untested, windowsOf } from './evidence.js';
 import { features, keyOf, unknownImages, type FeatureContext } from './features.js';
 import type { KnownFeatures } from './known.js';
 import type { MineEvent } from './options.js';
@@ -57,7 +57,7 @@ export async function clusterAll(context: ClusterContext, hooks: Hooks<MineEvent
     ...call,
     onProgress: ({ type, done, total }) => type === 'load' && hooks.onProgress?.({ type, done, total }),
   });
-  const { prompt, seed } = manifest.options;
+  const { prompt, seed, holdout = 0 } = manifest.options;
   const { rank, top } = recorded;
   const names = manifest.conditions.map((label) => (prompt === null ? label : fillPrompt(prompt, label)));
   // with trends the last is the null condition
@@ -67,7 +67,8 @@ export async function clusterAll(context: ClusterContext, hooks: Hooks<MineEvent
     recorded.trends ? [...names, manifest.options.nullPrompt] : names,
     call,
   );
-  const tests = ranked.map(({ condition }) => heldOut.of(condition));
+  const labels = ranked.map(({ condition }) => condition);
+  const tests = labels.map((label) => heldOut.of(label));
   const tested = tests.map((test) => new Set([...(test?.own ?? []), ...(test?.others ?? [])].map(imageKey)));
   // an image that is tested and has ranked patches needs one forward pass, as long as memory holds its windows
   const work = ranked.reduce(
@@ -82,7 +83,11 @@ export async function clusterAll(context: ClusterContext, hooks: Hooks<MineEvent
     reusedFeatures: 0,
     confounds,
     trends: null,
-    notes: [...notes, ...(short === undefined ? [] : [short])],
+    notes: [
+      ...notes,
+      ...(short === undefined ? [] : [short]),
+      ...untested(heldOut, labels, context.images.countByLabel(), { wanted: recorded.evidenceImages, holdout }),
+    ],
   };
   const cost = new FeatureCost(work, recorded, context);
   if (work > 0) hooks.onLog?.(await cost.sentence(ranked.length > 1));

@@ -1,6 +1,7 @@
 // Evidence for clusters: whether an element's best match in an image tells images of its label from those of other labels, measured on images whose patches
 // the clusters were not learned from. It costs features of these images, and no other UNet calls.
 import type { DatasetImage, ImageList, Size } from '../../data/index.js';
+import { listed } from '../../data/labels.js';
 import type { Clustering } from '../../pipeline/cluster.js';
 import { float32 } from '../../engine/index.js';
 import type { PixelBox, Tensor } from '../../engine/types.js';
@@ -107,6 +108,37 @@ export class HeldOut {
         if (round < images.length && others.length < most) others.push(images[round] as DatasetImage);
     return others.length < FEWEST ? undefined : { own, others, count: own.length + others.length };
   }
+}
+
+/**
+ * Which labels' clusters are not tested, and what helps; empty where all are, or no test was asked for.
+ *
+ * @param counts images of each label
+ */
+export function untested(
+  held: HeldOut,
+  conditions: readonly string[],
+  counts: ReadonlyMap<string, number>,
+  { wanted, holdout }: { wanted: number; holdout: number },
+): string[] {
+  const labels = conditions.filter((condition) => held.of(condition) === undefined);
+  if (wanted === 0 || labels.length === 0) return [];
+  if (wanted < FEWEST)
+    return [
+      `No clusters are tested on held-out images: at least ${FEWEST} of each label are needed (--evidence-images).`,
+    ];
+  const least = Math.ceil(FEWEST / HELD_OUT);
+  const few = labels.filter((label) => (counts.get(label) ?? 0) < least);
+  const alone = labels.filter((label) => !few.includes(label));
+  const more = holdout > 0 ? ' or use all of them (--holdout 0)' : '';
+  return [
+    ...(few.length > 0
+      ? [`Clusters of ${listed(few)} are not tested: a label needs ${least} images for that. Add images${more}.`]
+      : []),
+    ...(alone.length > 0
+      ? [`Clusters of ${listed(alone)} are not tested: this needs ${least} images of another label to compare with.`]
+      : []),
+  ];
 }
 
 /** By cluster: AUROC of the best match over held-out images, and how many these are. */
