@@ -1,4 +1,5 @@
 // Whether a model has learned its labels: what `train` measures at its end on held-out images, writes to train.json, and what other commands make of it.
+import { listed } from '../data/labels.js';
 import { trainingOf, type Learned, type LearnedLabel, type Verdict } from './training.js';
 
 /** Losses of an image under its label and under others, with the same noise. */
@@ -68,11 +69,22 @@ export function learnedSentence({ images, loss, others, helped, lossRatio }: Omi
   return `On ${images} held-out image${images === 1 ? '' : 's'}, the loss with their label is ${loss.toPrecision(4)}, with other labels ${others.toPrecision(4)}; the label helps ${percent(helped)} of the images (chance: 50 %).${lossRatio === null || lossRatio >= LEVEL ? '' : ` The training loss is still falling: in the last quarter of the steps it is ${percent(lossRatio)} of what it was in the second.`}`;
 }
 
+const ENOUGH = `a label that helps ${percent(LEARNED)} of the images, and a loss that has leveled off`;
+
+/** The verdicts with their thresholds. */
 export const VERDICTS: Readonly<Record<Verdict, string>> = {
-  yes: 'The model has learned its labels: that is enough to mine.',
-  barely: 'The model has barely learned its labels: findings will be weak. Train longer, or on more images.',
-  no: 'The model has not learned its labels: findings may be chance. Train longer, or on more images.',
+  yes: `The model has learned its labels, enough to mine: enough is ${ENOUGH}.`,
+  barely: `The model has barely learned its labels: findings will be weak. Enough is ${ENOUGH}. Train longer, or on more images.`,
+  no: `The model has not learned its labels: what they gain is less than ${ERRORS} standard errors, so findings may be chance. Enough is ${ENOUGH}. Train longer, or on more images.`,
 };
+
+/** Names the labels that nothing was measured of; undefined where there are none. */
+export function unmeasuredSentence(labels: readonly { label: string; heldOut: number }[]): string | undefined {
+  const without = labels.filter(({ heldOut }) => heldOut === 0).map(({ label }) => label);
+  return without.length === 0
+    ? undefined
+    : `No image is held out of ${listed(without, 20)}: what the model has learned of ${without.length === 1 ? 'it' : 'them'} was not measured.`;
+}
 
 /** Warns about a model that has not learned its labels, as far as its training measured it. */
 export async function warnBarelyTrained(

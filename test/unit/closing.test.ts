@@ -198,6 +198,10 @@ test('train counts in the singular, too', () => {
     step: 1,
     images: 1,
     skipped: 0,
+    labels: [
+      { label: 'a', training: 1, heldOut: 4 },
+      { label: 'b', training: 1, heldOut: 0 },
+    ],
     seconds: 61,
     page: '/m/train-report.html',
     learned: null,
@@ -226,6 +230,10 @@ test('train counts in the singular, too', () => {
   const text = trainText({ ...summary, learned });
   expect(text).toContain('with other labels 0.6000; the label helps 75 % of the images (chance: 50 %).');
   expect(text).toContain('has not learned its labels');
+  expect(text).toContain(
+    'Enough is a label that helps 75 % of the images, and a loss that has leveled off. Train longer, or on more images.',
+  );
+  expect(text).toContain('No image is held out of "b": what the model has learned of it was not measured.');
   expect(text).toContain('Next: npx diffmine train --out /m --steps 2');
 });
 

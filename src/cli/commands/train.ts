@@ -1,7 +1,7 @@
 // train: fine-tunes a model, or trains a small one from scratch.
 import { relative } from 'node:path';
 import { sourceOf } from '../../data/options.js';
-import { learnedSentence, VERDICTS } from '../../models/learned.js';
+import { learnedSentence, unmeasuredSentence, VERDICTS } from '../../models/learned.js';
 import type { Learned } from '../../models/training.js';
 import { count, millions } from '../../web/html.js';
 import { quoted } from '../../util/shell.js';
@@ -100,13 +100,13 @@ function onTrain(output: Output): (event: TrainEvent) => void {
 }
 
 export function trainText(summary: TrainSummary): string {
-  const { path, steps, loss, best, step, images, skipped, seconds, page, learned } = summary;
+  const { path, steps, loss, best, step, images, skipped, seconds, page, learned, labels } = summary;
   return [
     `Trained for ${count(steps, 'step')} on ${count(images, 'image')}${skipped > 0 ? ` (${skipped} skipped)` : ''} in ${duration(seconds)}${loss === null ? '' : `; loss ${loss.toPrecision(4)}`}${best ? `; best validation loss ${best.loss.toPrecision(5)} at step ${best.step}` : ''}.`,
     `Model (weights of step ${step}): ${path}`,
     `Report: ${page}`,
     ...(learned
-      ? ['', ...learnedLines(learned)]
+      ? ['', ...learnedLines(learned, labels)]
       : ['', 'No image is held out, or there is one label alone: what the model has learned was not measured.']),
     '',
     `Next: ${nextCommand(summary)}`,
@@ -116,8 +116,9 @@ export function trainText(summary: TrainSummary): string {
 /** Labels in the table; those that the model helps least come first. */
 const SHOWN_LABELS = 20;
 
-function learnedLines(learned: Learned): string[] {
+function learnedLines(learned: Learned, labels: TrainSummary['labels']): string[] {
   const rows = [...learned.labels].sort((a, b) => a.helped - b.helped);
+  const unmeasured = unmeasuredSentence(labels);
   return [
     learnedSentence(learned),
     table(
@@ -134,6 +135,7 @@ function learnedLines(learned: Learned): string[] {
       [1, 2, 3, 4],
     ),
     ...(rows.length > SHOWN_LABELS ? [`and ${rows.length - SHOWN_LABELS} more labels: see train.json`] : []),
+    ...(unmeasured === undefined ? [] : [unmeasured]),
     VERDICTS[learned.verdict],
   ];
 }

@@ -284,6 +284,8 @@ export interface TrainSummary {
   step: number;
   images: number;
   skipped: number;
+  /** images of each label */
+  labels: { label: string; training: number; heldOut: number }[];
   seconds: number;
   /** its train-report.html */
   page: string;

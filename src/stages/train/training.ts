@@ -322,6 +322,7 @@ export class Training {
       step: chosen,
       images: data.training.length,
       skipped: data.crops.skipped.length,
+      labels: record.dataset.labels,
       seconds: this.seconds,
       page: report,
       learned: record.learned,
