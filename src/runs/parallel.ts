@@ -58,6 +58,8 @@ export interface Parallel {
   labels: string[];
   /** sorted by key, by code point; of an unfinished translation, only the finished ones */
   sequences: Sequence[];
+  /** mean of the reconstructions that differ from their sources, dB; null where it is not recorded */
+  psnr: number | null;
   /** sha256 over (key, file name, bytes) of every image */
   fingerprint: string;
 }
@@ -135,9 +137,9 @@ export async function openParallel(folder: string): Promise<Parallel> {
       { cause },
     );
   });
-  const sequences = entries.files.includes(MANIFEST)
+  const { sequences, psnr } = entries.files.includes(MANIFEST)
     ? await fromShards(path)
-    : await fromFolders(path, entries.folders);
+    : { sequences: await fromFolders(path, entries.folders), psnr: null };
   if (sequences.length === 0) {
     throw new DiffmineError(
       'DATASET_INVALID',
@@ -149,7 +151,7 @@ export async function openParallel(folder: string): Promise<Parallel> {
   const labels = [...new Set(sequences.flatMap(({ label, images }) => [label, ...Object.keys(images)]))].sort(
     compareCodePoints,
   );
-  return { path, labels, sequences, fingerprint: await fingerprint(sequences) };
+  return { path, labels, sequences, psnr, fingerprint: await fingerprint(sequences) };
 }
 
 async function list(folder: string): Promise<{ files: string[]; folders: string[] }> {
@@ -163,7 +165,7 @@ async function list(folder: string): Promise<{ files: string[]; folders: string[
 }
 
 /** As the manifest and the finished shards say. */
-async function fromShards(path: string): Promise<Sequence[]> {
+async function fromShards(path: string): Promise<Pick<Parallel, 'sequences' | 'psnr'>> {
   const invalid = (file: string, why: string, cause?: unknown): DiffmineError =>
     new DiffmineError('RUN_INVALID', `${file} ${why}.`, 'Give a folder that `diffmine translate --out` made.', {
       cause,
@@ -181,7 +183,8 @@ async function fromShards(path: string): Promise<Sequence[]> {
   const names = (await readdir(shards).catch(() => [])).filter((name) => /^\d{5,}\.jsonl$/.test(name)).sort();
   const lines: TranslatedLine[][] = [];
   for (const name of names) lines.push((await readShardLines(join(shards, name))).translated);
-  return lines.flat().map(({ image, label, folder, targets, sourceWidth, sourceHeight, resized }) => {
+  const known = lines.flat().flatMap(({ psnr }) => psnr ?? []);
+  const sequences = lines.flat().map(({ image, label, folder, targets, sourceWidth, sourceHeight, resized }) => {
     const at = join(path, ...folder.split('/'));
     const images = Object.fromEntries(targets.map((target) => [target, join(at, targetFile(target))]));
     return {
@@ -194,6 +197,7 @@ async function fromShards(path: string): Promise<Sequence[]> {
       origin: { width: sourceWidth, height: sourceHeight, resized },
     };
   });
+  return { sequences, psnr: known.length > 0 ? known.reduce((sum, value) => sum + value, 0) / known.length : null };
 }
 
 /** The first line of shards/NNNNN.jsonl. */

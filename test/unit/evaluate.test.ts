@@ -102,7 +102,14 @@ test('intervals hold the figure, and the seed settles them', async () => {
   const other = await evaluate({ run: at('run'), boxes: at('boxes.csv'), bootstrap: 50, seed: 1, ...bare });
   expect(other.mean.averagePrecision.value).toBe(summary.mean.averagePrecision.value);
   expect(other.mean.averagePrecision).not.toEqual(summary.mean.averagePrecision);
-  const none = await evaluate({ run: at('run'), boxes: at('boxes.csv'), bootstrap: 0, ...bare });
+  const log: string[] = [];
+  const none = await evaluate(
+    { run: at('run'), boxes: at('boxes.csv'), bootstrap: 0, ...bare },
+    { onLog: (line) => log.push(line) },
+  );
+  expect(log[0]).toMatch(
+    /^Evaluating \d+ images of \d labels against \d+ boxes, with 0 bootstrap resamples: no UNet calls\.$/,
+  );
   expect(none.mean.averagePrecision).toEqual({ value: summary.mean.averagePrecision.value, low: null, high: null });
 });
 

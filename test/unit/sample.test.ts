@@ -2,9 +2,10 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
-import { sample, type SampleSummary } from '../../src/stages/sample/sample.js';
+import { rememberRate } from '../../src/pipeline/rates.js';
+import { sample, sampleKey, type SampleSummary } from '../../src/stages/sample/sample.js';
 import type { SampleOptions } from '../../src/stages/sample/options.js';
-import type { SamplesRecord } from '../../src/stages/sample/request.js';
+import { resolveRequest, type SamplesRecord } from '../../src/stages/sample/request.js';
 import { openDataset } from '../../src/data/index.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
@@ -75,6 +76,22 @@ describe('a class model of folded pixels', () => {
     expect(await openDataset(at('all'))).toMatchObject({ labels: ['class0', 'class1', 'class2'], ignored: 2 });
     expect(await furthest(['all', 'class0', '00000.png'], ['all', 'class0', '00001.png'])).toBeGreaterThan(20);
     expect(await furthest(['all', 'class0', '00000.png'], ['all', 'class1', '00000.png'])).toBeGreaterThan(0);
+  });
+
+  test('tells its time before it begins, where it was measured', async () => {
+    const cache = process.env['DIFFMINE_CACHE'];
+    process.env['DIFFMINE_CACHE'] = at('cache');
+    try {
+      const options = { ...fold, out: at('timed'), labels: ['class2'], count: 2, batch: 4 };
+      await rememberRate(sampleKey(await resolveRequest(options), 4), 0.5);
+      const log: string[] = [];
+      await sample(options, { onLog: (line) => log.push(line) });
+      // 2 images x 3 steps x 2 conditions
+      expect(log.join('\n')).toMatch(/: 12 UNet calls on cpu, about 24 s at the last rate measured here\.$/m);
+    } finally {
+      if (cache === undefined) Reflect.deleteProperty(process.env, 'DIFFMINE_CACHE');
+      else process.env['DIFFMINE_CACHE'] = cache;
+    }
   });
 
   test('an image does not depend on batch, number and labels', async () => {

@@ -29,6 +29,8 @@ import {
 } from '../../src/stages/translate/plug-and-play.js';
 import { stepsOfFraction, translationTimesteps } from '../../src/stages/translate/timesteps.js';
 import { correlation, selfSimilarity } from '../../src/stages/translate/judge.js';
+import { PSNR_MEANING } from '../../src/runs/reconstruction.js';
+import { resolveCotypicality } from '../../src/stages/cotypicality/resolve.js';
 import { evaluateTranslation } from '../../src/stages/translate/quality.js';
 import { targetsOf } from '../../src/stages/translate/resolve.js';
 import { allSites, chooseSites, defaultSites, queriesAndKeys } from '../../src/stages/translate/sites.js';
@@ -631,7 +633,13 @@ describe('a translation', () => {
       boxes,
       'image,x,y,w,h,city\nclass0/a.png,2,2,10,10,class0\nclass0/a.png,18,18,10,10,class2\nclass1/a.webp,0,0,8,8,class1\n',
     );
-    const quality = await evaluateTranslation({ parallel: at('all'), boxes, samples: 2, device: 'cpu', threads: 1 });
+    const log: string[] = [];
+    const quality = await evaluateTranslation(
+      { parallel: at('all'), boxes, samples: 2, device: 'cpu', threads: 1 },
+      { onLog: (line) => log.push(line) },
+    );
+    // of each of 4 images: 2 samples of the source under 3 labels and of 2 translations under 2; features of 3 images with 4 noises
+    expect(log).toContain('Judging 4 images and 8 translations: 104 UNet calls on cpu.');
     expect(quality).toMatchObject({
       images: 4,
       translations: 8,
@@ -646,6 +654,7 @@ describe('a translation', () => {
     expect(quality.structure.mean).toBeLessThanOrEqual(1);
     expect(JSON.parse(readFileSync(at('all', 'quality.json'), 'utf8'))).toEqual(quality);
     expect(readFileSync(at('all', 'index.html'), 'utf8')).toContain('Structure similarity');
+    expect(readFileSync(at('all', 'index.html'), 'utf8')).toContain(PSNR_MEANING);
     await expect(evaluateTranslation({ parallel: at('data') })).rejects.toMatchObject({ code: 'RUN_INVALID' });
     writeFileSync(boxes, 'image,x,y,w,h,city\nelsewhere.png,2,2,10,10,class0\n');
     await expect(evaluateTranslation({ parallel: at('all'), boxes, device: 'cpu' })).rejects.toMatchObject({
@@ -656,6 +665,28 @@ describe('a translation', () => {
       code: 'INVALID_ARGUMENT',
       message: expect.stringContaining('`samples`') as string,
     });
+  });
+
+  test('is warned about by cotypicality, where it loses sources or labels', async () => {
+    const shards = path.join(at('all'), 'shards');
+    const saved = readdirSync(shards).map((name): [string, string] => [
+      path.join(shards, name),
+      readFileSync(path.join(shards, name), 'utf8'),
+    ]);
+    const warnings = async (psnr: number, preferred: number): Promise<string[]> => {
+      for (const [file, lines] of saved) writeFileSync(file, lines.replace(/"psnr":[^,]+/g, `"psnr":${psnr}`));
+      writeFileSync(at('all', 'quality.json'), JSON.stringify({ images: 4, label: { preferred } }));
+      const log: string[] = [];
+      const options = { parallel: at('all'), model: MODEL, out: at('changes'), device: 'cpu', threads: 1 } as const;
+      await resolveCotypicality(options, { onLog: (line) => log.push(line) });
+      return log.filter((line) => / dB|preferred|target label/.test(line));
+    };
+    expect(await warnings(15, 0.5)).toEqual([
+      expect.stringMatching(/ have 15\.0 dB on average\. Below 20 dB, reconstructions differ from their sources/),
+      expect.stringContaining('50 % of the translations (chance: 50 %): the model cannot tell these labels apart.'),
+    ]);
+    expect(await warnings(25, 0.8)).toEqual([]);
+    for (const [file, lines] of saved) writeFileSync(file, lines);
   });
 });
 

@@ -1,4 +1,5 @@
 // demo: mines a synthetic dataset with ground truth, and reports how much was found.
+import { POOR_PSNR } from '../../runs/reconstruction.js';
 import { optionsOf } from '../../options/option.js';
 import {
   DATA_ONLY,
@@ -110,7 +111,7 @@ function fullText({ translation, cotypicality, localization }: DemoFull): string
   const maps = localization.result?.mean;
   return [
     'The other applications',
-    `  Translation: ${translation.translated} images to ${translation.labels.length - 1} other cities each. Reconstruction ${number(translation.psnr, 1)} dB; structure kept ${number(quality.structure.mean, 2)} ` +
+    `  Translation: ${translation.translated} images to ${translation.labels.length - 1} other cities each. Reconstruction ${number(translation.psnr, 1)} dB (PSNR, higher is closer; below ${POOR_PSNR} dB the source is lost); structure kept ${number(quality.structure.mean, 2)} ` +
       `(other images ${number(quality.structure.control, 2)}); ${percent(quality.label.preferred)} look more like their target than like their source.`,
     `  Consistent changes: ${cotypicality.places} places in ${cotypicality.clusters.length} clusters` +
       (slots

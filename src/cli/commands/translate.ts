@@ -5,6 +5,7 @@ import { DiffmineError } from '../../util/errors.js';
 import { partOf } from '../../options/check.js';
 import * as fields from '../../options/fields.js';
 import { inContext, option, optionsOf } from '../../options/option.js';
+import { preferenceSentence, reconstructionWarning } from '../../runs/reconstruction.js';
 import { MEASUREMENT, TRANSLATE, type Quality, type TranslateSummary } from '../../stages/translate/options.js';
 import { count } from '../../web/html.js';
 import { closing, state } from '../closing.js';
@@ -30,11 +31,7 @@ export function translateText({
     ...(translated > 0
       ? [
           `${count(translations, 'translation')}${psnr === null ? '' : `; mean PSNR of the reconstructions ${psnr.toFixed(1)} dB`}.`,
-          ...(psnr !== null && psnr < POOR_PSNR
-            ? [
-                `Below ${POOR_PSNR} dB, reconstructions differ from their sources by more than 25 of 255 levels: the translations lose the source. More --inversion-steps help, or a model that was trained longer.`,
-              ]
-            : []),
+          ...[reconstructionWarning(psnr)].filter((line) => line !== undefined),
         ]
       : []),
     state('translation', complete, shards, path),
@@ -46,7 +43,7 @@ function qualityText({ structure, label, places }: Quality): string {
   const percent = (value: number): string => `${Math.round(100 * value)} %`;
   const lines = [
     `Structure similarity to the source: ${structure.mean.toFixed(3)}${structure.control === null ? '' : ` (to other images: ${structure.control.toFixed(3)})`}.`,
-    `Denoised better with the target label than with the source label: ${percent(label.preferred)} of the translations${label.preferred <= 0.5 ? ' (chance: 50 %): the model cannot tell these labels apart' : ''}.`,
+    preferenceSentence(label.preferred),
   ];
   for (const [what, place] of [
     ['typical of the source label', places?.own],
@@ -57,9 +54,6 @@ function qualityText({ structure, label, places }: Quality): string {
   }
   return lines.join('\n');
 }
-
-/** Mean PSNR of the reconstructions, dB, below which a translation is warned about (docs/results/translation.md). */
-const POOR_PSNR = 20;
 
 export const translateCommand = command({
   native: true,

@@ -25,6 +25,8 @@ import type { PipelineEvent } from '../../pipeline/options.js';
 import { sizeInHand } from '../../pipeline/shard-size.js';
 import { check, manifestModel, presetOptions, timesteps } from '../../pipeline/resolve.js';
 import { openParallel, type Parallel, type Sequence } from '../../runs/parallel.js';
+import { preferenceSentence, reconstructionWarning } from '../../runs/reconstruction.js';
+import { readQuality } from '../translate/quality.js';
 import { partOf, resolved } from '../../options/check.js';
 import { COTYPICALITY, GROUPING, type CotypicalityOptions, type GroupSettings } from './options.js';
 import { CotypicalityRun, type CotypicalityDraft } from './run.js';
@@ -75,6 +77,18 @@ function labelsOf(parallel: Parallel, asked: readonly string[] | undefined): str
     );
   }
   return labels;
+}
+
+/** Warns about a translation that loses its sources or its labels, as far as it was recorded. */
+async function warnPoorTranslation(
+  { path, psnr, sequences }: Parallel,
+  onLog: Hooks<PipelineEvent>['onLog'],
+): Promise<void> {
+  const warning = reconstructionWarning(psnr);
+  if (warning !== undefined)
+    onLog?.(`The reconstructions of ${path} have ${psnr?.toFixed(1)} dB on average. ${warning}`);
+  const label = (await readQuality(path, sequences.length))?.label;
+  if (label && label.preferred <= 0.5) onLog?.(preferenceSentence(label.preferred));
 }
 
 function checkComplete(parallel: Parallel, labels: readonly string[]): void {
@@ -153,6 +167,7 @@ export async function resolveCotypicality(
   const model = await openModel(options.model, modelOptions(options), hooks);
   await warnBarelyTrained(model, hooks.onLog);
   const parallel = await openParallel(options.parallel);
+  await warnPoorTranslation(parallel, hooks.onLog);
   const labels = labelsOf(parallel, options.labels);
   checkComplete(parallel, labels);
   checkLabels(model, labels, 'the parallel dataset');

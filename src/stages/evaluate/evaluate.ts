@@ -38,6 +38,7 @@ import {
 import { forMaps, withLocalRun } from '../../runs/store/copy.js';
 import { drawGrid } from './grid.js';
 import type { Hooks } from '../../util/hooks.js';
+import { count } from '../../web/html.js';
 
 /**
  * Evaluates a run, writes the results to RUN/evaluate (replacing an earlier evaluation), and adds them to an existing report.
@@ -74,6 +75,9 @@ async function evaluateFolder(
     path: options.boxes,
     frame: options.boxFrame,
   };
+  hooks.onLog?.(
+    `Evaluating ${count(run.manifest.index.rows, 'image')} of ${count(conditions.length, 'label')} against ${count(truth.boxes.length, 'box', 'boxes')}, with ${count(bootstrap, 'bootstrap resample')}: no UNet calls.`,
+  );
   const root = imageRoot(run, options.dataset);
   const { images, boxes, evidence, notes } = await gather(run, truth, root, smooth, hooks);
   notes.push(...boxes.notes);

@@ -23,11 +23,16 @@ import {
 import type { SampleOptions } from './options.js';
 import { writeGrid } from '../../models/grid.js';
 import type { Hooks, Progress } from '../../util/hooks.js';
-import { count, whole } from '../../web/html.js';
+import { count, duration, whole } from '../../web/html.js';
+import { knownRate, rateKey, rememberRate } from '../../pipeline/rates.js';
+import type { ShardedManifest } from '../../runs/sharded-manifest.js';
 
 /** The grid shows the first labels and the first images of each: it is there to be looked at. */
 const SHEET_ROWS = 40;
 const SHEET_COLUMNS = 16;
+
+/** Seconds that a rate is measured over, at least, to be remembered; times shorter than `SHORT` seconds are not worth telling. */
+const [MEASURED, SHORT] = [5, 1];
 
 /** Stages "load" (tensors) and "sample" (steps of images). */
 export type SampleEvent = Progress;
@@ -95,6 +100,16 @@ export async function sample(options: SampleOptions, hooks: Hooks<SampleEvent> =
   };
 }
 
+/** What the rate of sampling depends on. */
+export function sampleKey(
+  { model, device, record, threads }: Pick<SampleRequest, 'model' | 'device' | 'record' | 'threads'>,
+  batch: number,
+): string {
+  const { format, options } = record;
+  const manifest = { format, options: { ...options, batch } } as unknown as Pick<ShardedManifest, 'format' | 'options'>;
+  return rateKey({ folder: { manifest }, model, devices: [device] }, { threads });
+}
+
 /** @returns the batch: UNet calls per forward pass */
 async function make(
   { model, device, record, batch: asked, threads }: SampleRequest,
@@ -147,9 +162,17 @@ async function make(
       spacing: model.timestepSpacing,
       shape: [channelsOf(model.source), shape.rows, shape.columns],
     };
+    const unetCalls = todo.length * steps * perImage;
+    const key = sampleKey({ model, device, record, threads }, batch);
+    const rate = await knownRate(key);
+    const time =
+      rate === undefined || unetCalls / rate < SHORT
+        ? ''
+        : `, about ${duration(unetCalls / rate)} at the last rate measured here`;
     hooks.onLog?.(
-      `Sampling ${count(todo.length, 'image')} of ${size} x ${size} px, ${steps} steps with guidance ${guidance}: ${whole(todo.length * steps * perImage)} UNet calls on ${device.id}.`,
+      `Sampling ${count(todo.length, 'image')} of ${size} x ${size} px, ${steps} steps with guidance ${guidance}: ${whole(unetCalls)} UNet calls on ${device.id}${time}.`,
     );
+    const started = performance.now();
     for (let begin = 0; begin < todo.length;) {
       const items = todo.slice(begin, begin + Math.max(1, Math.floor(batch / perImage)));
       const onProgress = ({ done }: Progress): void =>
@@ -172,6 +195,8 @@ async function make(
       }
       begin += items.length;
     }
+    const seconds = (performance.now() - started) / 1000;
+    if (seconds >= MEASURED) await rememberRate(key, unetCalls / seconds);
     return batch;
   } finally {
     await engine.dispose();

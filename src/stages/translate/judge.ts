@@ -29,6 +29,11 @@ export interface Judged {
   targets: { target: string; image: Image; source: Contrast; translated: Contrast; structure: Float32Array }[];
 }
 
+/** UNet calls to judge images: losses of sources and translations, and the forward passes of the features of all of them. */
+export function judgeCalls(lines: readonly Pick<TranslatedLine, 'targets'>[], samples: number): number {
+  return lines.reduce((sum, { targets: { length } }) => sum + samples * (1 + 3 * length) + ENSEMBLE * (1 + length), 0);
+}
+
 /** Judges one image and its translations with the model. */
 export class Judge {
   constructor(

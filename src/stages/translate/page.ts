@@ -1,5 +1,6 @@
 // The page of a translation: source, reconstruction and targets side by side. Plain HTML, opened from disk with no server and no network; its style is
 // allowed by its hash, and the images stay the files they are.
+import { PSNR_MEANING } from '../../runs/reconstruction.js';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import type { Skipped } from '../../runs/sharded.js';
@@ -108,7 +109,7 @@ function header(
   <dl class="facts">${facts.map(([name, value]) => value !== undefined && html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
   <details class="method"><summary>How to read this page</summary>
     <p>Each row is an image. The first column is the <strong>source</strong> at the model’s resolution, the second its <strong>reconstruction</strong>: inverted to noise and sampled back with
-      its own label, with the peak signal-to-noise ratio (PSNR). Details missing from the reconstruction are missing from the translations, too. The other columns show the image with each
+      its own label, with the peak signal-to-noise ratio (PSNR). ${PSNR_MEANING} Details missing from the reconstruction are missing from the translations, too. The other columns show the image with each
       <strong>target</strong> label.${quality && html` “Better with target label” is the fraction of translations that the model denoises better with the target label than with the source label.`}</p>
     <p>Select an image to open it alone.</p>
   </details>

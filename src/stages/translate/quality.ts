@@ -16,13 +16,14 @@ import { TranslationFolder } from './folder.js';
 import { MEASUREMENT, type Quality, type QualityOptions } from './options.js';
 
 export type { QualityOptions } from './options.js';
-import { Judge } from './judge.js';
+import { Judge, judgeCalls } from './judge.js';
 import { writeTranslationPage } from './page.js';
 import { PAGE, type TranslatedLine } from '../../runs/parallel.js';
 import { withLocalRun } from '../../runs/store/copy.js';
 import { conditionOf } from './resolve.js';
 import { Tally } from './tally.js';
 import type { Hooks, Progress } from '../../util/hooks.js';
+import { count, whole } from '../../web/html.js';
 
 export const QUALITY = 'quality.json';
 
@@ -71,6 +72,10 @@ async function evaluateFolder({ parallel: out, ...given }: QualityOptions, hooks
     threads,
   });
   const call = { signal: hooks.signal };
+  const translations = lines.reduce((sum, { targets }) => sum + targets.length, 0);
+  hooks.onLog?.(
+    `Judging ${count(lines.length, 'image')} and ${count(translations, 'translation')}: ${whole(judgeCalls(lines, samples))} UNet calls on ${device.id}.`,
+  );
   try {
     await engine.loadModel(model.source, call);
     const labels = [...new Set([...lines.map(({ label }) => label), ...manifest.labels])];

@@ -1,5 +1,6 @@
 // The start page of a full demo: the results of each stage in figures and a few images, with links to its report. Plain HTML, opened from disk; its style
 // is allowed by its hash, and images are linked where the stages wrote them.
+import { PSNR_MEANING } from '../../runs/reconstruction.js';
 import { readFile } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
 import type { Localization } from '../../stages/localize/options.js';
@@ -91,7 +92,7 @@ async function partsOf(
         ['Better with target label', percent(translation.quality.label.preferred)],
       ],
       rows: await translated(translation.path),
-      caption: 'Left: the source. Right of it: the same street as every other city.',
+      caption: `Left: the source. Right of it: the same street as every other city. ${PSNR_MEANING}`,
       report: { file: translation.page, words: 'All translations' },
     },
     {
