@@ -4,6 +4,7 @@ import { count, factor, long, ofImage, percent, percentRange, STAGES, tera, time
 import { SAMPLES, type BenchReport, type Cell } from '../tools/bench/report.js';
 import type { TrainingBench } from '../tools/bench/training.js';
 import { byteSize } from '../util/bytes.js';
+import { count as counted, significant } from '../web/html.js';
 import { table } from './output.js';
 
 function trainingText(results: TrainingBench[]): string[] {
@@ -15,8 +16,8 @@ function trainingText(results: TrainingBench[]): string[] {
       ? [
           measured.seconds.median.toFixed(3),
           `${measured.seconds.min.toFixed(3)} ... ${measured.seconds.max.toFixed(3)}`,
-          measured.stepsPerSecond.toPrecision(3),
-          measured.imagesPerSecond.toPrecision(3),
+          significant(measured.stepsPerSecond, 3),
+          significant(measured.imagesPerSecond, 3),
           byteSize(measured.peakMemory),
         ]
       : ['skipped', '', '', '', '']),
@@ -65,7 +66,7 @@ function cellsText(cells: Cell[]): string[] {
             time(seconds.median),
             `${time(seconds.min)} ... ${time(seconds.max)}`,
             time(firstSeconds),
-            unetCallsPerSecond.toPrecision(4),
+            significant(unetCallsPerSecond, 4),
             tera(flops),
             tera(matmul.median),
             (copy.median / 1e9).toFixed(0),
@@ -183,7 +184,7 @@ export function benchText(report: BenchReport, comparison?: CompareReport): stri
   const { machine, diffusers, pipeline, reference, starts } = report;
   const processor = [
     machine.processor,
-    ...(machine.threads > 0 ? [`${machine.threads} threads`] : []),
+    ...(machine.threads > 0 ? [counted(machine.threads, 'thread')] : []),
     machine.cpuCapability,
     `LibTorch ${machine.libtorch}`,
   ]
@@ -192,7 +193,9 @@ export function benchText(report: BenchReport, comparison?: CompareReport): stri
   return [
     `${report.model} on ${report.device} (${processor})`,
     ...(diffusers
-      ? [`baseline: diffusers ${diffusers.diffusers}, torch ${diffusers.torch}, ${diffusers.threads} threads`]
+      ? [
+          `baseline: diffusers ${diffusers.diffusers}, torch ${diffusers.torch}, ${counted(diffusers.threads, 'thread')}`,
+        ]
       : []),
     ...(report.training ? trainingText(report.training) : []),
     ...cellsText(report.cells),
@@ -202,12 +205,12 @@ export function benchText(report: BenchReport, comparison?: CompareReport): stri
     ),
     ...(pipeline
       ? [
-          `whole pipeline in ${pipeline.dtype}: ${pipeline.images} images of ${pipeline.samples} samples in ${pipeline.seconds.toFixed(1)} s, ${pipeline.imagesPerSecond.toFixed(2)} a second`,
+          `whole pipeline in ${pipeline.dtype}: ${counted(pipeline.images, 'image')} of ${counted(pipeline.samples, 'sample')} in ${pipeline.seconds.toFixed(1)} s, ${pipeline.imagesPerSecond.toFixed(2)} per second`,
         ]
       : []),
     ...(reference
       ? [
-          `whole pipeline: ${reference.images} images of ${reference.samples} samples, ${reference.dtype}: ${time(reference.ours.median)} s; the reference's loop in ${reference.theirDtype} ${time(reference.theirs.median)} s: ` +
+          `whole pipeline: ${counted(reference.images, 'image')} of ${counted(reference.samples, 'sample')}, ${reference.dtype}: ${time(reference.ours.median)} s; the reference's loop in ${reference.theirDtype} ${time(reference.theirs.median)} s: ` +
             `${reference.ratio.median.toFixed(2)} times as fast (${reference.ratio.min.toFixed(2)} ... ${reference.ratio.max.toFixed(2)})`,
         ]
       : []),

@@ -1,7 +1,7 @@
 // The options of a command as yargs knows them, and what was given for them.
 import type { Argv } from 'yargs';
 import { DiffmineError } from '../util/errors.js';
-import { nearest } from '../util/nearest.js';
+import { guesses } from '../util/nearest.js';
 import type { Command } from './command.js';
 import { COMMANDS, loadCommand } from './commands.js';
 import { readConfig } from './config.js';
@@ -72,15 +72,14 @@ function refuseUnknown(one: Command, table: Record<string, Flag>, parsed: Record
   ]);
   const unknown = Object.keys(parsed).find((name) => !known.has(name));
   if (unknown !== undefined) {
-    const guess = nearest(
+    const meant = guesses(
       unknown,
       Object.keys(table).filter((name) => !table[name]?.placed),
-      4,
-    );
+    ).map((name) => `--${name}`);
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `${one.name} has no option ${unknown.length === 1 ? '-' : '--'}${unknown}.`,
-      `${guess ? `Did you mean --${guess}? ` : ''}See: diffmine ${one.name} --help`,
+      `${meant.length > 0 ? `Did you mean ${meant.join(' or ')}? ` : ''}See: diffmine ${one.name} --help`,
     );
   }
   refuseSurplus(one, (parsed['_'] as unknown[]).slice(1));

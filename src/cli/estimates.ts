@@ -1,6 +1,8 @@
 // Lines that the estimates of a scan and of a training share.
 import type { Dtype } from '../engine/types.js';
 import type { Time } from '../tools/estimate/time.js';
+import { byteSize } from '../util/bytes.js';
+import { significant } from '../web/html.js';
 import { duration } from './output.js';
 
 /** 803291234304 -> '803 GFLOP' */
@@ -11,6 +13,12 @@ export function operationCount(operations: number): string {
 
 export const line = (name: string, text: string): string => `${`${name}:`.padEnd(12)} ${text}`;
 
+export const leastMemoryLine = ({ fp32, half }: { fp32: number; half: number }): string =>
+  line(
+    'GPU memory',
+    `at least ${byteSize(fp32)} in fp32, ${byteSize(half)} in fp16 or bf16 (computed, with 1 GB for CUDA)`,
+  );
+
 /** @param unit of the rate: UNet calls, steps */
 export function timeText(
   { hours, hoursAtMost, rate, rateFrom, computedFrom, device, dtype }: Time & { device: string | null; dtype: Dtype },
@@ -18,7 +26,7 @@ export function timeText(
   hint: string,
 ): string {
   if (hours === undefined || rate === undefined) return `unknown without a rate: ${hint}`;
-  const perSecond = `${rate.toPrecision(3)} ${unit} per second`;
+  const perSecond = `${significant(rate, 3)} ${unit} per second`;
   const where = device === null ? '' : ` on ${device} in ${dtype}`;
   return hoursAtMost === undefined
     ? `about ${duration(3600 * hours)}${where} at ${perSecond} (${rateFrom})`

@@ -1,4 +1,5 @@
 // What the command line prints: results on stdout, everything else on stderr; bars on a terminal, lines elsewhere.
+import { significant } from '../web/html.js';
 import { Writable } from 'node:stream';
 
 import type { DiffmineError } from '../util/errors.js';
@@ -212,7 +213,7 @@ export class Output {
     const { running } = this;
     const rate = event.rate ?? (event.done - running.first) / Math.max(1e-3, (now - running.started) / 1000);
     const left = rate > 0 ? duration(event.secondsLeft ?? (event.total - event.done) / rate) : '?';
-    const perSecond = rate >= 10 ? rate.toFixed(0) : rate.toPrecision(2);
+    const perSecond = rate >= 10 ? rate.toFixed(0) : significant(rate, 2);
     const percent = Math.floor((100 * event.done) / event.total);
     const doing = event.doing ?? (event.done < event.total ? undefined : then);
     const more = event.note === undefined ? [] : [event.note];

@@ -2,7 +2,7 @@
 import type { MineEvent } from '../stages/mine/options.js';
 import type { ScanEvent } from '../stages/scan/options.js';
 import { because } from '../util/errors.js';
-import { count } from '../web/html.js';
+import { count, significant } from '../web/html.js';
 import { duration, type Output } from './output.js';
 
 /** How a sharded stage is spoken of. */
@@ -46,7 +46,7 @@ export function onScan(output: Output, { into, item, todo, bar }: Words = SCANNI
         break;
       case 'shard':
         output.debug(
-          `Shard ${event.shard} is finished (${event.done} of ${event.total}): ${event.images} images, ${event.skipped} skipped.`,
+          `Shard ${event.shard} is finished (${event.done} of ${event.total}): ${count(event.images, 'image')}, ${event.skipped} skipped.`,
         );
         break;
       case 'unetCalls':
@@ -66,7 +66,7 @@ export function onScan(output: Output, { into, item, todo, bar }: Words = SCANNI
   };
 }
 
-const perSecond = (rate: number): string => (rate >= 10 ? rate.toFixed(0) : rate.toPrecision(2));
+const perSecond = (rate: number): string => (rate >= 10 ? rate.toFixed(0) : significant(rate, 2));
 
 export function onMine(output: Output): (event: MineEvent) => void {
   return (event) => {
@@ -81,7 +81,7 @@ export function onMine(output: Output): (event: MineEvent) => void {
         output.progress(event);
         break;
       case 'rank':
-        output.debug(`${event.condition}: ${event.patches} patches ranked.`);
+        output.debug(`${event.condition}: ${count(event.patches, 'patch', 'patches')} ranked.`);
         break;
       case 'features':
         output.progress({
@@ -94,7 +94,9 @@ export function onMine(output: Output): (event: MineEvent) => void {
         break;
       case 'cluster':
         output.progress({ type: 'cluster', done: event.done, total: event.total });
-        output.debug(`${event.condition}: ${event.clusters} clusters, inertia ${event.inertia.toPrecision(4)}.`);
+        output.debug(
+          `${event.condition}: ${count(event.clusters, 'cluster')}, inertia ${significant(event.inertia, 4)}.`,
+        );
         break;
     }
   };

@@ -16,7 +16,7 @@ import type { DatasetOptions } from './options.js';
 import { expandBraces, regexOf } from './patterns.js';
 import { readTable } from './table.js';
 
-const isTable = (name: string): boolean => /\.(csv|jsonl|ndjson|parquet)$/i.test(name);
+const isTable = (name: string): boolean => /\.(csv|tsv|jsonl|ndjson|parquet)$/i.test(name);
 const folderOf = (name: string): string => name.replace(/\/[^/]*$/, '');
 
 /** What names of images of a dataset in a bucket start at. @param location of the dataset, or of its images */
@@ -67,7 +67,7 @@ async function readPrefix(root: string, location: string, options: DatasetOption
     throw new DiffmineError(
       'DATASET_INVALID',
       names.length === 0 ? `There is nothing at '${location}'.` : `There are no images at '${location}'.`,
-      'Give a prefix with one folder per label, a .csv, .jsonl or .parquet table, or .tar shards.',
+      'Give a prefix with one folder per label, a .csv, .tsv, .jsonl or .parquet table, or .tar shards.',
     );
   const below = images.map((name) => name.slice(root.length + 1));
   const found = await readLoose(

@@ -1,5 +1,6 @@
 // Datasets in containers: WebDataset's tar shards, and Parquet files with image bytes as Hugging Face datasets have them. Only headers, labels and other
 // small columns are read; images are named by their place (bytes/names.ts) and read when they are needed.
+import { count } from '../web/html.js';
 import path from 'node:path';
 import { DiffmineError } from '../util/errors.js';
 import { chunks } from '../util/group.js';
@@ -165,7 +166,7 @@ class Labels {
       throw new DiffmineError(
         'DATASET_INVALID',
         this.unmatched > 0
-          ? `None of the ${this.unmatched} images has a label by ${from}, such as ${this.example}.`
+          ? `None of ${count(this.unmatched, 'image')} has a label by ${from}, such as ${this.example}.`
           : `There is no image in ${files.length === 1 ? `'${files[0]}'` : `the ${files.length} files`}.`,
         this.unmatched > 0 ? 'Name what has the label with `labelFrom`.' : undefined,
       );

@@ -1,4 +1,5 @@
 // Opens a dataset (label folders, a table, containers, a pattern, or a known layout) as one sorted list of images with labels. Labels are opaque strings.
+import { count } from '../web/html.js';
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
@@ -51,7 +52,7 @@ export interface Dataset {
 }
 
 /**
- * Opens a folder of label folders, a table (.csv, .jsonl, .parquet), WebDataset's .tar shards, Parquet files with image bytes, the files of a pattern, or one of
+ * Opens a folder of label folders, a table (.csv, .tsv, .jsonl, .parquet), WebDataset's .tar shards, Parquet files with image bytes, the files of a pattern, or one of
  * the paper's datasets in its own layout (docs/guides/datasets), and lists its images without decoding them.
  *
  * @throws DATASET_INVALID if there is no such dataset, it has no labeled images, or a table's row cannot be used (the line is named);
@@ -107,7 +108,7 @@ async function readLocal(
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `\`imageRoot\` applies to tables, but '${location}' is a ${place.kind}.`,
-      'Leave it out, or give the table (.csv, .jsonl).',
+      'Leave it out, or give the table (.csv, .tsv, .jsonl).',
     );
   }
   const root = nameOfText(source.imageRoot ?? rootOf(location, place.kind === 'file'));
@@ -134,7 +135,7 @@ async function placeOf(location: string): Promise<Place> {
   throw new DiffmineError(
     'DATASET_INVALID',
     `There is no dataset '${location}'.`,
-    'Give a folder with one folder per label, a .csv, .jsonl or .parquet table with the columns image and label, or .tar shards.',
+    'Give a folder with one folder per label, a .csv, .tsv, .jsonl or .parquet table with the columns image and label, or .tar shards.',
   );
 }
 
@@ -190,7 +191,7 @@ async function readPattern(
   if (containers.length > 0 || images.length === 0 || !rule || 'column' in rule)
     throw new DiffmineError(
       'DATASET_INVALID',
-      `'${location}' matches ${files.length} files that are not all images, or all .tar or .parquet files, such as '${files.find((file) => !isImage(file)) ?? files[0]}'.`,
+      `'${location}' matches ${count(files.length, 'file')} that are not all images, or all .tar or .parquet files, such as '${files.find((file) => !isImage(file)) ?? files[0]}'.`,
       'Make the pattern narrower. Labels of images come from their folder or a regular expression on their path.',
     );
   const found = await readLoose(

@@ -9,9 +9,9 @@ import { head, litter } from './ignored.js';
 import { imageFile, nameOfText } from './names.js';
 import type { DatasetOptions } from './options.js';
 import { compareCodePoints } from './order.js';
-import { CsvParser } from './text/index.js';
+import { CsvParser, delimiterOf } from './text/index.js';
 
-const METADATA = ['metadata.csv', 'metadata.jsonl', 'metadata.parquet'];
+const METADATA = ['metadata.csv', 'metadata.tsv', 'metadata.jsonl', 'metadata.parquet'];
 const FILE_NAME = 'file_name';
 
 /** Whether a Parquet file has the bytes of images, and not only their paths. */
@@ -66,7 +66,7 @@ export async function containersIn(
   return { files: [], warnings: [] };
 }
 
-/** The table of an imagefolder: metadata.csv, .jsonl or .parquet with a column file_name. */
+/** The table of an imagefolder: metadata.csv, .tsv, .jsonl or .parquet with a column file_name. */
 export async function imageFolderTable(
   root: string,
 ): Promise<{ file: string; options: (asked: DatasetOptions) => Partial<DatasetOptions> } | undefined> {
@@ -97,7 +97,7 @@ async function firstName(file: string): Promise<string | undefined> {
   const text = await head(file, 2 ** 16);
   if (file.endsWith('.jsonl'))
     return (JSON.parse(text.split(/\r\n|\n|\r/, 1)[0] ?? '') as { [FILE_NAME]?: string })[FILE_NAME];
-  const records = new CsvParser(file, /[,;\t]/.exec(text.split('\n', 1)[0] ?? '')?.[0]).push(text);
+  const records = new CsvParser(file, delimiterOf(file, text)).push(text);
   const [header, row] = records;
   const name = row?.fields[header?.fields.indexOf(FILE_NAME) ?? 0];
   return name === undefined ? undefined : nameOfText(Buffer.from(name, 'latin1').toString('utf8'));
@@ -117,8 +117,9 @@ async function columnsOf(file: string): Promise<string[]> {
     }
   }
   const [first = ''] = (await head(file, 2 ** 16)).split(/\r\n|\n|\r/, 1);
-  if (file.endsWith('.csv')) return first.split(/[,;\t]/).map((column) => column.trim().replace(/^"|"$/g, ''));
   try {
+    if (/\.[ct]sv$/.test(file))
+      return new CsvParser(file, delimiterOf(file, first)).push(`${first}\n`)[0]?.fields ?? [];
     return Object.keys(JSON.parse(first) as object);
   } catch {
     return [];

@@ -9,7 +9,7 @@ import { compareCodePoints } from './order.js';
 import { isSplitName, splitsAmong, splitsError, splitsWarning } from './splits.js';
 
 const LAYOUT =
-  'A dataset has one folder per label, with the images in it: data/1920/a.jpg, data/1950/b.jpg. A table (.csv, .jsonl) with the columns image and label also works.';
+  'A dataset has one folder per label, with the images in it: data/1920/a.jpg, data/1950/b.jpg. A table (.csv, .tsv, .jsonl) with the columns image and label also works.';
 /** Formats of outputs that are datasets as well. */
 const READABLE_OUTPUTS = ['diffmine-translation', 'diffmine-samples-'];
 

@@ -111,7 +111,7 @@ function binner(bin: string, images: ImageList): (label: string, image: string) 
 }
 
 /**
- * New names by old ones, from JSON, YAML ({ old: new }) or CSV (old,new); empty or null: the label's images are left out.
+ * New names by old ones, from JSON, YAML ({ old: new }), CSV or TSV (old,new); empty or null: the label's images are left out.
  *
  * @throws INVALID_ARGUMENT if the file is none of these
  */
@@ -120,14 +120,14 @@ async function readMap(file: string): Promise<Map<string, string>> {
     new DiffmineError(
       'INVALID_ARGUMENT',
       `The map of labels '${file}' ${why}.`,
-      'It is JSON or YAML, {"old": "new"}, or a CSV with two columns and no header. An empty name leaves the label out.',
+      'It is JSON or YAML, {"old": "new"}, or a .csv or .tsv with two columns and no header. An empty name leaves the label out.',
       { cause },
     );
   const text = await readFile(file, 'utf8').catch((cause: unknown) => {
     throw invalid(`cannot be read: ${(cause as Error).message}`, cause);
   });
   const entries: [unknown, unknown][] = [];
-  if (/\.csv$/i.test(file)) {
+  if (/\.[ct]sv$/i.test(file)) {
     const { header, records } = await readCsv(file);
     for (const fields of [header, ...records.map((record) => record.fields)]) {
       if (fields.length !== 2)

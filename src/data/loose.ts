@@ -1,4 +1,5 @@
 // Images whose labels are parts of their paths: all images below a folder, or those of a pattern.
+import { count } from '../web/html.js';
 import { walk } from './boxes/walk.js';
 import { DiffmineError } from '../util/errors.js';
 import { factsOfAll, isImage } from './files.js';
@@ -27,7 +28,7 @@ export async function readLoose(root: string, names: readonly string[], rule: La
     throw new DiffmineError(
       'DATASET_INVALID',
       unlabeled.length > 0
-        ? `None of the ${unlabeled.length} images has a label by ${'shown' in rule ? rule.shown : 'its path'}, such as ${unlabeled[0]}.`
+        ? `None of ${count(unlabeled.length, 'image')} has a label by ${'shown' in rule ? rule.shown : 'its path'}, such as ${unlabeled[0]}.`
         : `There are no images in '${root}'.`,
     );
   if (unlabeled.length > 0) found.warnings.push(unlabeledWarning(unlabeled, rule));

@@ -1,4 +1,4 @@
-// A dataset as a table: CSV or JSONL, with an image's path and its label in each row. Paths are read as given: absolute ones, `..` and links included (hub
+// A dataset as a table: CSV, TSV or JSONL, with an image's path and its label in each row. Paths are read as given: absolute ones, `..` and links included (hub
 // caches, git-annex and most people's tables need them). Relative ones start at the table's folder, or at `imageRoot`.
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
@@ -44,14 +44,12 @@ function placesOf(columns: readonly string[], options: DatasetOptions, where: st
   const missing = [image, label].filter((name) => name !== undefined && !columns.includes(name));
   if (missing.length > 0) {
     const listed = columns.map((name) => `'${name}'`).join(', ') || 'nothing';
-    const [only] = columns;
-    const separator = columns.length === 1 ? [';', '\t'].find((one) => only?.includes(one)) : undefined;
     throw new DiffmineError(
       'DATASET_INVALID',
       `${where}: no ${missing.map((name) => `'${name}'`).join(' and no ')}; there is ${listed}.`,
-      separator === undefined
-        ? COLUMNS
-        : `Columns are separated by commas, not by ${separator === ';' ? 'semicolons' : 'tabs'}. ${COLUMNS}`,
+      columns.length === 1
+        ? `There is only one column. A .csv is separated by commas, semicolons or tabs, a .tsv by tabs. ${COLUMNS}`
+        : COLUMNS,
     );
   }
   return {
@@ -84,7 +82,7 @@ export async function readTable(file: string, root: string, options: DatasetOpti
   const extension = path.extname(file).toLowerCase();
   const separators: Delimiter[] = [];
   const tables =
-    extension === '.csv'
+    extension === '.csv' || extension === '.tsv'
       ? csvRows(file, options, (one) => separators.push(one))
       : extension === '.jsonl' || extension === '.ndjson'
         ? jsonRows(file, options)
@@ -94,7 +92,7 @@ export async function readTable(file: string, root: string, options: DatasetOpti
   if (!tables)
     throw new DiffmineError(
       'DATASET_INVALID',
-      `'${file}' is neither a folder nor a .csv, .jsonl or .parquet table nor a .tar archive.`,
+      `'${file}' is neither a folder nor a .csv, .tsv, .jsonl or .parquet table nor a .tar archive.`,
       COMPRESSED.test(file)
         ? 'Decompress it: images are read from any place, which a compressed file does not allow.'
         : COLUMNS,
@@ -150,7 +148,7 @@ export async function readTable(file: string, root: string, options: DatasetOpti
     });
   }
   for (const separator of separators)
-    if (separator !== ',')
+    if (separator !== ',' && extension === '.csv')
       found.warnings.push(`${name}: fields are separated by ${separator === ';' ? 'semicolons' : 'tabs'}.`);
   if (unlabeled.length > 0) found.warnings.push(unlabeledWarning(unlabeled, rule));
   if (found.count === 0) throw new DiffmineError('DATASET_INVALID', `The table '${file}' has no rows.`, COLUMNS);

@@ -35,6 +35,8 @@ const KNOWN = new Set([
   'scheduler',
 ]);
 const COMPLETE = 'Give a complete diffusers model folder.';
+const MODELS =
+  'Give a complete diffusers model folder, a checkpoint (FILE.safetensors), or owner/name of the Hugging Face hub, such as stable-diffusion-v1-5/stable-diffusion-v1-5:fp16.';
 
 /** Opens and checks a folder in diffusers' layout. @throws as openModel */
 export async function openFolder(location: string, options: OpenOptions): Promise<ModelFolder> {
@@ -194,7 +196,7 @@ function checkVariant(location: string, variant: string, parts: readonly (Loaded
 
 async function checkFolder(location: string): Promise<void> {
   const status = await stat(location).catch(() => undefined);
-  if (!status) throw new DiffmineError('MODEL_INVALID', `There is no model folder '${location}'.`, COMPLETE);
+  if (!status) throw new DiffmineError('MODEL_INVALID', `There is no model folder '${location}'.`, MODELS);
   if (!status.isDirectory())
     throw new DiffmineError(
       'MODEL_INVALID',

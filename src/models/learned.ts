@@ -1,5 +1,6 @@
 // Whether a model has learned its labels: what `train` measures at its end on held-out images, writes to train.json, and what other commands make of it.
 import { listed } from '../data/labels.js';
+import { count, significant } from '../web/html.js';
 import { trainingOf, type Learned, type LearnedLabel, type Verdict } from './training.js';
 
 /** Losses of an image under its label and under others, with the same noise. */
@@ -66,7 +67,7 @@ const percent = (fraction: number): string => `${Math.round(100 * fraction)} %`;
 
 /** What was measured, in a sentence. */
 export function learnedSentence({ images, loss, others, helped, lossRatio }: Omit<Learned, 'labels'>): string {
-  return `On ${images} held-out image${images === 1 ? '' : 's'}, the loss with their label is ${loss.toPrecision(4)}, with other labels ${others.toPrecision(4)}; the label helps ${percent(helped)} of the images (chance: 50 %).${lossRatio === null || lossRatio >= LEVEL ? '' : ` The training loss is still falling: in the last quarter of the steps it is ${percent(lossRatio)} of what it was in the second.`}`;
+  return `On ${count(images, 'held-out image')}, the loss with their label is ${significant(loss, 4)}, with other labels ${significant(others, 4)}; the label helps ${percent(helped)} of the images (chance: 50 %).${lossRatio === null || lossRatio >= LEVEL ? '' : ` The training loss is still falling: in the last quarter of the steps it is ${percent(lossRatio)} of what it was in the second.`}`;
 }
 
 const ENOUGH = `a label that helps ${percent(LEARNED)} of the images, and a loss that has leveled off`;
@@ -94,6 +95,6 @@ export async function warnBarelyTrained(
   const learned = (await trainingOf(model))?.learned;
   if (!learned || learned.verdict === 'yes') return;
   onLog?.(
-    `The model ${learned.verdict === 'no' ? 'has not' : 'has barely'} learned its labels: after ${learned.step} steps, they help ${percent(learned.helped)} of held-out images (chance: 50 %). Expect noise, and train it longer.`,
+    `The model ${learned.verdict === 'no' ? 'has not' : 'has barely'} learned its labels: after ${count(learned.step, 'step')}, they help ${percent(learned.helped)} of held-out images (chance: 50 %). Expect noise, and train it longer.`,
   );
 }

@@ -2,7 +2,7 @@
 // the command line renders them as flags (src/cli/options.ts).
 import type { z } from 'zod';
 import { DiffmineError } from '../util/errors.js';
-import { nearest } from '../util/nearest.js';
+import { guesses, nearest } from '../util/nearest.js';
 import { describe, type Schema } from './option.js';
 
 /** The given options of a schema, checked; without defaults. */
@@ -25,11 +25,11 @@ function shown(raw: unknown): string {
 function refuseUnknown(schema: Schema, options: object): void {
   const unknown = Object.keys(options).find((key) => !Object.hasOwn(schema.shape, key));
   if (unknown === undefined) return;
-  const guess = nearest(unknown, Object.keys(schema.shape), 4);
+  const meant = guesses(unknown, Object.keys(schema.shape)).map((name) => `\`${name}\``);
   throw new DiffmineError(
     'INVALID_ARGUMENT',
     `${schema.meta()?.title ?? 'This'} has no option \`${unknown}\`.`,
-    guess ? `Did you mean \`${guess}\`?` : undefined,
+    meant.length > 0 ? `Did you mean ${meant.join(' or ')}?` : undefined,
     { option: unknown },
   );
 }

@@ -38,7 +38,7 @@ export const TABLES = {
   map: option(fields.path().optional(), {
     group: 'What',
     description:
-      'File that renames labels: YAML or JSON {old: new}, or a CSV of two columns; an empty name leaves a label out',
+      'File that renames labels: YAML or JSON {old: new}, or a CSV or TSV of two columns; an empty name leaves a label out',
   }),
   sample: option(fields.whole(1).optional(), {
     group: 'What',
@@ -56,7 +56,7 @@ export const TABLES = {
 };
 
 export const DATASET_DESCRIPTION =
-  'Folder with one folder of images per label, a table (.csv, .jsonl, .parquet) with the columns image (or path) and label, WebDataset .tar shards, Parquet with image bytes, or a pattern of such files';
+  'Folder with one folder of images per label, a table (.csv, .tsv, .jsonl, .parquet) with the columns image (or path) and label, WebDataset .tar shards, Parquet with image bytes, or a pattern of such files';
 
 export const DATASET = {
   dataset: option(fields.path(), { group: 'What', description: DATASET_DESCRIPTION }),

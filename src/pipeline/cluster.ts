@@ -35,6 +35,13 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? upper : ((sorted[half - 1] ?? NaN) + upper) / 2;
 }
 
+/** Patches of a cluster, on average, and how many clusters there are at most, where their number is to be chosen. */
+const CLUSTERED = { patches: 25, most: 32 };
+
+export function clustersFor(wanted: number | 'auto', patches: number): number {
+  return wanted === 'auto' ? Math.max(1, Math.min(CLUSTERED.most, Math.round(patches / CLUSTERED.patches))) : wanted;
+}
+
 /**
  * @param typicalities of the patches, in the features' order
  * @param options.learnFrom patches that k-means learns from, at least one; the others go to the nearest center. Default: all

@@ -94,7 +94,7 @@ export function heldOutOf(dataset: Dataset, holdout: number): Dataset {
   if (found.images.length === 0)
     throw new DiffmineError(
       'DATASET_INVALID',
-      `None of the ${dataset.images.length} images of '${dataset.path}' is held out: \`holdout\` is ${holdout}.`,
+      `None of ${count(dataset.images.length, 'image')} of '${dataset.path}' is held out: \`holdout\` is ${holdout}.`,
       'Give a larger `holdout`, or 0 to use all images.',
     );
   return found;

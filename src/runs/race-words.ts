@@ -48,7 +48,7 @@ export function raceLists({ controls }: RaceOptions): string {
 /** Of ranking more patches than the race looked for; undefined where it did. */
 export function raceTooShort({ top }: RaceOptions, wanted: number): string | undefined {
   if (wanted <= top) return undefined;
-  return `The scan raced for the top ${top} patches of a label (--top): of ranks above ${top}, patches may be missing.`;
+  return `The scan raced for the top ${count(top, 'patch', 'patches')} of a label (--top): of ranks above ${top}, patches may be missing.`;
 }
 
 /** Of measures over all images' maps. */

@@ -1,4 +1,5 @@
 // Replay: noises and timesteps from a safetensors file instead of drawn ones, to compare with other implementations (docs/reference/formats/replay.md).
+import { count as counted } from '../web/html.js';
 import { resolve } from 'node:path';
 import { DiffmineError } from '../util/errors.js';
 import { readSafetensors, readSafetensorsHeader } from '../engine/index.js';
@@ -54,7 +55,7 @@ export class Replay {
       if (count !== samples)
         throw new DiffmineError(
           'INVALID_ARGUMENT',
-          `${name} of the replay file has ${count} samples, not ${samples}.`,
+          `${name} of the replay file has ${count === undefined ? 'no samples' : counted(count, 'sample')}, not ${samples}.`,
           `Give \`samples\` ${count}.`,
         );
     }

@@ -22,6 +22,21 @@ function distance(a: string, b: string): number {
   return row[b.length] ?? 0;
 }
 
+/** `inference-steps` and `inferenceSteps` -> inference, steps */
+const partsOf = (name: string): string[] => name.split(/-|(?=[A-Z])/).map((part) => part.toLowerCase());
+
+/** The names that `word` may mean: the one it is a typing error of, else all that it is a part of (`steps`: `inference-steps`), else one that is like it. */
+export function guesses(word: string, names: readonly string[]): string[] {
+  const near = (most: number): string[] => {
+    const name = nearest(word, names, Math.min(most, Math.floor(word.length / 2)));
+    return name === undefined ? [] : [name];
+  };
+  const typed = near(2);
+  if (typed.length > 0) return typed;
+  const longer = names.filter((name) => partsOf(name).includes(word.toLowerCase()));
+  return longer.length > 0 ? longer : near(4);
+}
+
 /** The candidate nearest to `word`, if it lies within `limit` edits. */
 export function nearest(word: string, candidates: Iterable<string>, limit = Infinity): string | undefined {
   let best: string | undefined;

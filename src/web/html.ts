@@ -46,6 +46,10 @@ export const address = (file: string): string => file.split('/').map(encodeURICo
 export const whole = (value: number): string => Math.round(value).toLocaleString('en');
 export const count = (n: number, one: string, many = `${one}s`): string => `${whole(n)} ${n === 1 ? one : many}`;
 
+/** So many significant digits, without an exponent: 2,840, 890, 0.0150. */
+export const significant = (value: number, digits: number): string =>
+  value.toLocaleString('en', { minimumSignificantDigits: digits, maximumSignificantDigits: digits });
+
 /** Up to four significant digits: 0.03127, 1.2, 8e−7. The page's script writes them alike. */
 export function short(value: number): string {
   if (Number.isNaN(value)) return 'not finite';

@@ -320,7 +320,7 @@ describe('images', () => {
     mkdirSync(path.join(dataset, 'a'));
     writeFileSync(path.join(dataset, 'a', 'empty.png'), '');
     const ran = await scan(dataset, MODEL, path.join(fresh('run'), 'run'));
-    expectError(ran, ['IMAGE_UNREADABLE'], /None of the 1 images/);
+    expectError(ran, ['IMAGE_UNREADABLE'], /None of 1 image could be scored/);
     expect(ran.stderr).toContain('skipped a/empty.png');
   });
 });

@@ -64,7 +64,7 @@ const OPTIONS = [
     expect(bottom.stderr).toMatch(/no ranking of the least typical patches: its scan raced/);
     const mined = await cli(['mine', at('run'), '--top', '5', '--clusters', '2', '--threads', '1']);
     expect(mined).toMatchObject({ code: 0 });
-    expect(mined.stderr).toMatch(/raced for the top 1 patches of a label/);
+    expect(mined.stderr).toMatch(/raced for the top 1 patch of a label/);
     expect(await cli(['report', at('run')])).toMatchObject({ code: 0 });
     const page = readFileSync(join(at('run'), 'report', 'data', 'run.js'), 'utf8');
     expect(page).toMatch(/This run raced: after 4 and 8 of 16 samples/);

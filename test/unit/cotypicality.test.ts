@@ -406,6 +406,9 @@ describe('runs', () => {
     const fewer = await cotypicality(options({ clusters: 99, maxPlaces: 6, dimensions: 9, projection: 'umap' }));
     expect(fewer.notes.join('\n')).toMatch(/99/);
     expect(fewer.notes.join('\n')).toMatch(/5 dimensions, not 9/);
+    const auto = await cotypicality(options({ clusters: 'auto', projection: 'none' }));
+    expect(auto.clusters).toHaveLength(Math.max(1, Math.round(auto.places / 25)));
+    expect(auto.notes).toEqual([]);
     await expect(cotypicality(options({ samples: 3 }))).rejects.toMatchObject({
       code: 'RUN_MISMATCH',
       message: expect.stringContaining('samples: this co-typicality run has 2, you asked for 3') as string,

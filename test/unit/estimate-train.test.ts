@@ -6,6 +6,8 @@ import { parameterCount } from '../../src/models/parameters.js';
 import { estimateTraining } from '../../src/tools/estimate/train.js';
 import { architecture } from '../../src/tools/estimate/architectures.js';
 import { activationBytes } from '../../src/tools/estimate/training-memory.js';
+import { trainingText } from '../../src/cli/commands/estimate-train.js';
+import { significant } from '../../src/web/html.js';
 import { GOLDEN } from '../helpers/folders.js';
 
 const unet = unetOfSize('tiny', { classes: 3 });
@@ -32,6 +34,44 @@ test('without weights or a GPU: steps, operations, memory, hours and price', asy
   expect(found.hours).toBeCloseTo(200 / (found.rate ?? NaN) / 3600, 9);
   expect(found.hoursAtMost ?? 0).toBeGreaterThan(found.hours ?? Infinity);
   expect(found.price).toBeCloseTo(2 * (found.hours ?? NaN), 9);
+});
+
+test('disk and least memory: checkpoints of weights, moments and average; one image per pass', async () => {
+  const of = (more: object = {}) => estimateTraining({ like: 'sd15', images: 100, device: 'a100', ...more });
+  const [plain, average, half, lora] = [
+    await of(),
+    await of({ keep: 4, ema: 0.999 }),
+    await of({ saveDtype: 'fp16' }),
+    await of({ loraRank: 8 }),
+  ];
+  const { parameters, memory, disk } = plain;
+  expect(disk).toMatchObject({ checkpoint: 12 * parameters, kept: 3 });
+  // with VAE and text encoder, 1.07 billion parameters
+  expect((disk?.model ?? NaN) / (4 * 1.066e9)).toBeCloseTo(1, 2);
+  expect(disk?.total).toBe(3 * 12 * parameters + (disk?.model ?? NaN));
+  expect(disk?.peak).toBe(4 * 12 * parameters);
+  expect(average.disk).toMatchObject({ checkpoint: 16 * parameters, kept: 5 });
+  expect(half.disk?.model).toBe((disk?.model ?? NaN) / 2);
+  expect(lora.disk).toBeNull();
+  const one = await of({ trainBatch: 1 });
+  expect(memory.least.fp32).toBe(one.memory.total + 1e9);
+  expect(memory.least.half).toBeLessThan(memory.least.fp32);
+  expect(trainingText(plain)).toMatch(/^GPU memory: +at least 18 GB in fp32, 16 GB in fp16 or bf16 /m);
+  expect(trainingText(plain)).toMatch(
+    /^disk: +35 GB, 41 GB while a checkpoint is written \(computed: 3 checkpoints of 10 GB, model 4\.3 GB\)$/m,
+  );
+});
+
+test('numbers for people have no exponents', async () => {
+  const found = await estimateTraining({ like: 'demo', images: 180, steps: 20_000, trainBatch: 8, rate: 2841 });
+  expect(trainingText(found)).toContain('20,000 of 8 images at 64 px, 890 epochs of 180 images');
+  expect(trainingText(found)).toContain('at 2,840 steps per second (given)');
+  expect([2.841e6, 0.0000012345, 10, 0].map((value) => significant(value, 2))).toEqual([
+    '2,800,000',
+    '0.0000012',
+    '10',
+    '0.0',
+  ]);
 });
 
 test('LoRA, checkpointing and accumulation change what they save', async () => {

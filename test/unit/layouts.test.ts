@@ -527,7 +527,7 @@ describe('xray', () => {
       'test_list.txt',
       /but Data_Entry_2017\.csv beside test_list\.txt is missing/,
     ],
-    ['no images', { 'Data_Entry_2017.csv': entry }, '', /None of the 3 images of Data_Entry_2017\.csv is below/],
+    ['no images', { 'Data_Entry_2017.csv': entry }, '', /None of 3 images of Data_Entry_2017\.csv is below/],
     [
       'a name without findings',
       { ...files, 'test_list.txt': '00000009_000.png\n' },

@@ -203,7 +203,7 @@ describe('the fingerprint', () => {
 
 describe('a folder that is not a model', () => {
   test.each([
-    ['nowhere', /There is no model folder 'nowhere'/, /complete diffusers/],
+    ['nowhere', /There is no model folder 'nowhere'/, /complete diffusers.*owner\/name of the Hugging Face hub/],
     [path.join(sd15, 'model_index.json'), /is a file, not a model/, /ends in .safetensors/],
     [path.join(sd15, 'unet'), /has no model_index.json/, /unet\//],
   ])('%s', async (location, message, hint) => {

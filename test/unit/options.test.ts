@@ -1,5 +1,6 @@
 // The schemas of the options: the API and the command line take and refuse the same values, in the same words; defaults in --help are those that the
 // stages use.
+import { guesses } from '../../src/util/nearest.js';
 import fc from 'fast-check';
 import { flagsOf, readValues } from '../../src/cli/options.js';
 import { given, resolved } from '../../src/options/check.js';
@@ -175,6 +176,13 @@ describe('stages refuse what the command line refuses', () => {
       hint: 'Did you mean `samples`?',
     });
     await expect(mine({ run: 'no', rank: 'tops' as 'top' })).rejects.toMatchObject({ hint: 'Did you mean top?' });
+    const names = ['dtype', 'inversion-steps', 'inference-steps', 'seed', 'guidanceScale'];
+    expect(guesses('steps', names)).toEqual(['inversion-steps', 'inference-steps']);
+    expect(guesses('scale', names)).toEqual(['guidanceScale']);
+    expect(guesses('sede', names)).toEqual(['seed']);
+    expect(guesses('inferencesteps', names)).toEqual(['inference-steps']);
+    expect(guesses('x', names)).toEqual([]);
+    expect(guesses('colors', names)).toEqual([]);
   });
 });
 

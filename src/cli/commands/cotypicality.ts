@@ -1,6 +1,6 @@
 // cotypicality: finds what changes consistently between labels, in translated images.
 import { COTYPICALITY, type CotypicalityEvent, type CotypicalitySummary } from '../../stages/cotypicality/options.js';
-import { count } from '../../web/html.js';
+import { count, significant } from '../../web/html.js';
 import { closing, state } from '../closing.js';
 import { command } from '../command.js';
 import { table, type Output } from '../output.js';
@@ -25,7 +25,7 @@ export function cotypicalityText(summary: CotypicalitySummary): string {
     String(index),
     String(size),
     String(from),
-    medianCotypicality.toExponential(2),
+    significant(medianCotypicality, 3),
     mostChanged ? `${mostChanged.labels.join(' - ')} (${mostChanged.change.toFixed(2)} x random)` : '',
   ]);
   const parts = [table(['cluster', 'places', 'sequences', 'co-typicality', 'changes most'], rows, [0, 1, 2, 3])];

@@ -2,18 +2,18 @@
 import type { TrainingEstimate } from '../../tools/estimate/train.js';
 import { ESTIMATE_TRAIN } from '../../tools/estimate/options.js';
 import { byteSize } from '../../util/bytes.js';
-import { count, millions, whole } from '../../web/html.js';
+import { count, millions, significant, whole } from '../../web/html.js';
 import { command } from '../command.js';
-import { line, operationCount, priceLine, timeText } from '../estimates.js';
+import { leastMemoryLine, line, operationCount, priceLine, timeText } from '../estimates.js';
 
 /** @param unmeasured how to learn the time, where it is not known */
 export function trainingText(found: TrainingEstimate, unmeasured = 'give --rate, or with --like a --device'): string {
-  const { memory, device, dtype } = found;
+  const { memory, disk, device, dtype } = found;
   const of = memory.available === null ? '' : ` of ${byteSize(memory.available)}${device === 'cpu' ? ' free' : ''}`;
   const epochs =
     found.images === null
       ? ''
-      : `, ${((found.steps * found.trainBatch) / found.images).toPrecision(2)} epochs of ${count(found.images, 'image')}`;
+      : `, ${significant((found.steps * found.trainBatch) / found.images, 2)} epochs of ${count(found.images, 'image')}`;
   return [
     line('model', `${found.model}, ${millions(found.parameters)} million parameters`),
     line('steps', `${whole(found.steps)} of ${count(found.trainBatch, 'image')} at ${found.size} px${epochs}`),
@@ -22,6 +22,15 @@ export function trainingText(found: TrainingEstimate, unmeasured = 'give --rate,
       'memory',
       `${byteSize(memory.total)}${of} (computed: weights, gradients and moments ${byteSize(memory.state)}, activations ${byteSize(memory.activations)} in ${dtype})`,
     ),
+    ...(device === 'cpu' ? [] : [leastMemoryLine(memory.least)]),
+    ...(disk === null
+      ? []
+      : [
+          line(
+            'disk',
+            `${byteSize(disk.total)}, ${byteSize(disk.peak)} while a checkpoint is written (computed: ${count(disk.kept, 'checkpoint')} of ${byteSize(disk.checkpoint)}, model ${byteSize(disk.model)})`,
+          ),
+        ]),
     line('time', timeText(found, 'steps', unmeasured)),
     ...priceLine(found),
     ...(memory.fits === false

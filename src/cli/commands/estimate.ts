@@ -4,7 +4,7 @@ import { ESTIMATE } from '../../tools/estimate/options.js';
 import { command } from '../command.js';
 import { byteSize } from '../../util/bytes.js';
 import { count, whole } from '../../web/html.js';
-import { line, operationCount, priceLine, timeText } from '../estimates.js';
+import { leastMemoryLine, line, operationCount, priceLine, timeText } from '../estimates.js';
 import { onScan } from '../stages.js';
 
 function memoryLine({ memory, batch, dtype, device }: Estimate): string {
@@ -46,13 +46,7 @@ export function estimateText(found: Estimate, unmeasured = 'give --rate, or with
     line('mining', `at most ${whole(found.featurePasses)} forward passes through part of the UNet, for features`),
     memoryLine(found),
   );
-  if (found.device !== 'cpu')
-    lines.push(
-      line(
-        'GPU memory',
-        `at least ${byteSize(memory.least.fp32)} in fp32, ${byteSize(memory.least.half)} in fp16 or bf16 (computed, with 1 GB for CUDA)`,
-      ),
-    );
+  if (found.device !== 'cpu') lines.push(leastMemoryLine(memory.least));
   lines.push(
     line('disk', `${byteSize(disk.total)} (computed: tables ${byteSize(disk.tables)}, maps ${byteSize(disk.maps)})`),
     line('time', timeText(found, 'UNet calls', unmeasured)),

@@ -9,14 +9,14 @@ import {
   type RegionTypicality,
 } from '../../stages/evaluate/options.js';
 import { rivalName } from '../../runs/contrast.js';
-import { count } from '../../web/html.js';
+import { count, significant } from '../../web/html.js';
 import { command } from '../command.js';
 import { RUN } from '../options.js';
 import { table } from '../output.js';
 
 const number = (value: number | null | undefined, digits = 3): string =>
   value === null || value === undefined ? '-' : value.toFixed(digits);
-const signed = (value: number | null): string => (value === null ? '-' : value.toPrecision(2));
+const signed = (value: number | null): string => (value === null ? '-' : significant(value, 2));
 const times = (value: number | null | undefined): string =>
   value === null || value === undefined ? '-' : `x ${value.toFixed(1)}`;
 

@@ -76,14 +76,14 @@ function runText(found: RunInspection): string {
   const { shards, dataset, model } = found;
   const state =
     shards.done < shards.total
-      ? `${shards.done} of ${shards.total} shards are scanned`
+      ? `${shards.done} of ${count(shards.total, 'shard')} ${shards.total === 1 ? 'is' : 'are'} scanned`
       : found.mined
         ? found.report
           ? 'scanned, mined and reported'
           : 'scanned and mined'
         : 'scanned';
   return [
-    `Run ${found.path}: ${state}; ${found.scored} images scored, ${found.skipped} skipped.`,
+    `Run ${found.path}: ${state}; ${count(found.scored, 'image')} scored, ${found.skipped} skipped.`,
     `model: ${model.path} (${model.kind}, ${model.conditioning})`,
     `dataset: ${dataset.path} (${count(dataset.images, 'image')}, ${count(dataset.labels.length, 'label')})`,
     ...lines(found.options),

@@ -4,7 +4,7 @@ import { MINE, type MineSummary } from '../../stages/mine/options.js';
 import { SHAPES } from '../../metrics/course.js';
 import { patchesOf } from '../../runs/contrast.js';
 import { concentrations, type Dropped } from '../../runs/mining.js';
-import { count } from '../../web/html.js';
+import { count, significant } from '../../web/html.js';
 import { command } from '../command.js';
 import { RUN } from '../options.js';
 import { table } from '../output.js';
@@ -15,7 +15,7 @@ export function mineText(summary: MineSummary): string {
     condition,
     String(patches),
     String(clusters),
-    inertia.toPrecision(4),
+    significant(inertia, 4),
   ]);
   const patches = summary.conditions.reduce((sum, one) => sum + one.patches, 0);
   const what = `${count(patches, `${patchesOf(summary.rank, true)} patch`, `${patchesOf(summary.rank, true)} patches`)} of ${count(summary.conditions.length, 'label')}`;

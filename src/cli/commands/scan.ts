@@ -32,7 +32,7 @@ export function requireScores({ complete, scored, images, path }: ScanSummary): 
   if (complete && scored === 0) {
     throw new DiffmineError(
       'IMAGE_UNREADABLE',
-      `None of the ${images} images could be scored.`,
+      `None of ${count(images, 'image')} could be scored.`,
       `The reasons are in ${join(path, 'skipped.jsonl')}.`,
     );
   }

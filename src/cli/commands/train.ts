@@ -3,7 +3,7 @@ import { relative } from 'node:path';
 import { sourceOf } from '../../data/options.js';
 import { learnedSentence, unmeasuredSentence, VERDICTS } from '../../models/learned.js';
 import type { Learned } from '../../models/training.js';
-import { count, millions } from '../../web/html.js';
+import { count, millions, significant } from '../../web/html.js';
 import { quoted } from '../../util/shell.js';
 import { command } from '../command.js';
 import { DRY_RUN, trainPlanText } from '../dry-run.js';
@@ -73,7 +73,7 @@ function onTrain(output: Output): (event: TrainEvent) => void {
         begun ??= performance.now();
         if (!timeTold && performance.now() - begun >= 1000 * MEASURED && event.secondsLeft > SHORT) {
           timeTold = true;
-          output.log(`About ${duration(event.secondsLeft)} left, at ${event.rate.toPrecision(2)} steps per second.`);
+          output.log(`About ${duration(event.secondsLeft)} left, at ${significant(event.rate, 2)} steps per second.`);
         }
         output.progress({
           type: 'train',
@@ -81,7 +81,7 @@ function onTrain(output: Output): (event: TrainEvent) => void {
           total: event.steps,
           rate: event.rate,
           secondsLeft: event.secondsLeft,
-          note: `loss ${event.loss.toPrecision(4)}`,
+          note: `loss ${significant(event.loss, 4)}`,
         });
         break;
       case 'busy':
@@ -89,7 +89,7 @@ function onTrain(output: Output): (event: TrainEvent) => void {
         break;
       case 'checkpoint':
         output.log(
-          `Step ${event.step}: checkpoint${event.validation === null ? '' : `, validation loss ${event.validation.toPrecision(5)}${event.best ? ' (best)' : ''}`}.`,
+          `Step ${event.step}: checkpoint${event.validation === null ? '' : `, validation loss ${significant(event.validation, 5)}${event.best ? ' (best)' : ''}`}.`,
         );
         break;
       case 'grid':
@@ -102,7 +102,7 @@ function onTrain(output: Output): (event: TrainEvent) => void {
 export function trainText(summary: TrainSummary): string {
   const { path, steps, loss, best, step, images, skipped, seconds, page, learned, labels } = summary;
   return [
-    `Trained for ${count(steps, 'step')} on ${count(images, 'image')}${skipped > 0 ? ` (${skipped} skipped)` : ''} in ${duration(seconds)}${loss === null ? '' : `; loss ${loss.toPrecision(4)}`}${best ? `; best validation loss ${best.loss.toPrecision(5)} at step ${best.step}` : ''}.`,
+    `Trained for ${count(steps, 'step')} on ${count(images, 'image')}${skipped > 0 ? ` (${skipped} skipped)` : ''} in ${duration(seconds)}${loss === null ? '' : `; loss ${significant(loss, 4)}`}${best ? `; best validation loss ${significant(best.loss, 5)} at step ${best.step}` : ''}.`,
     `Model (weights of step ${step}): ${path}`,
     `Report: ${page}`,
     ...(learned
@@ -128,8 +128,8 @@ function learnedLines(learned: Learned, labels: TrainSummary['labels']): string[
         .map(({ label, images, loss, others, helped }) => [
           label,
           String(images),
-          loss.toPrecision(4),
-          others.toPrecision(4),
+          significant(loss, 4),
+          significant(others, 4),
           `${Math.round(100 * helped)} %`,
         ]),
       [1, 2, 3, 4],

@@ -73,7 +73,7 @@ export const translateCommand = command({
       "The paper's setting for cars: each image in every decade",
     ],
     [
-      'diffmine translate photos --model sd15 --to 1950 --to 1980 --out parallel --limit 5',
+      'diffmine translate photos --model sd15 --to 1950 --to 1980 --out parallel --images-per-label 5',
       'Five images of each label, two target labels',
     ],
   ],

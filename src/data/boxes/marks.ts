@@ -14,7 +14,7 @@ import { inSource, type BoxFile, type Marked, type TruthBox } from './rows.js';
 import { ImageTable } from './table.js';
 
 export { BOX_FORMATS };
-/** `auto`: a folder holds masks, a .json is COCO's, a .csv is NIH's or the project's own by its header. */
+/** `auto`: a folder holds masks, a .json is COCO's, a .csv or .tsv is NIH's or the project's own by its header. */
 export type BoxFormat = (typeof BOX_FORMATS)[number];
 
 /** Size of the scored image, as readImage returns it: width x height is the upper left part of `resized`. */
@@ -28,7 +28,7 @@ export interface ScoredImage extends Size {
 }
 
 const FORMATS =
-  'Give a CSV (image, x, y, w, h), the BBox_List_2017.csv of ChestX-ray14, a COCO .json, or a folder of mask PNGs.';
+  'Give a CSV or TSV (image, x, y, w, h), the BBox_List_2017.csv of ChestX-ray14, a COCO .json, or a folder of mask PNGs.';
 
 async function formatOf(location: string, wanted: BoxFormat): Promise<Exclude<BoxFormat, 'auto' | 'nih'>> {
   const status = await stat(location).catch(() => undefined);
@@ -49,7 +49,7 @@ async function formatOf(location: string, wanted: BoxFormat): Promise<Exclude<Bo
   if (status.isDirectory()) return 'masks';
   const extension = path.extname(location).toLowerCase();
   if (extension === '.json') return 'coco';
-  if (extension === '.csv') return 'csv';
+  if (extension === '.csv' || extension === '.tsv') return 'csv';
   throw new DiffmineError(
     'DATASET_INVALID',
     `The format of '${location}' cannot be recognized from its name.`,

@@ -1,6 +1,7 @@
 // ChestX-ray8 and ChestX-ray14 as NIH distributes them: Data_Entry_2017.csv ("Image Index", "Finding Labels" with A|B, "No Finding") and the images in
 // images/ or images_001/images/ ... images_012/images/, as the archives unpack. The whole folder means every image that is there; a list of names
 // (CXR8/train_val_list.txt, CXR8/test_list.txt) or the list of boxes (CXR8/BBox_List_2017.csv) means the images it names. Labels stay as they are, A|B.
+import { count } from '../../web/html.js';
 import path from 'node:path';
 import { DiffmineError } from '../../util/errors.js';
 import { Listing } from '../listing.js';
@@ -62,7 +63,7 @@ async function read(root: string, table: string, list: string | undefined, optio
   if (listed.length === 0) {
     throw new DiffmineError(
       'DATASET_INVALID',
-      `None of the ${absent.length} images of ${name} is below '${root}', such as ${absent[0] ?? '-'}.`,
+      `None of ${count(absent.length, 'image')} of ${name} is below '${root}', such as ${absent[0] ?? '-'}.`,
       HINT,
     );
   }

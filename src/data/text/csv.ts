@@ -149,10 +149,18 @@ export class CsvParser {
 
 export type Delimiter = ',' | ';' | '\t';
 
-/** What separates the fields of a table, by its first line: commas, or else semicolons or tabs, as spreadsheets write in some languages. */
-export function delimiterOf(text: string): Delimiter {
-  const line = text.slice(0, /[\r\n]/.exec(text)?.index ?? text.length);
-  return line.includes(',') ? ',' : line.includes(';') ? ';' : line.includes('\t') ? '\t' : ',';
+/**
+ * What separates the fields of a table: tabs in a .tsv; else what its first line has most of outside quotes: commas, or semicolons or tabs, as spreadsheets
+ * write in some languages.
+ *
+ * @param file its name
+ * @param text its beginning
+ */
+export function delimiterOf(file: string, text: string): Delimiter {
+  if (/\.tsv$/i.test(file)) return '\t';
+  const line = text.slice(0, /[\r\n]/.exec(text)?.index ?? text.length).replace(/"[^"]*(?:"|$)/g, '');
+  const times = (one: Delimiter): number => line.split(one).length;
+  return ([',', ';', '\t'] as const).reduce((best, one) => (times(one) > times(best) ? one : best));
 }
 
 /**
@@ -169,7 +177,7 @@ export async function* csvRecords(
   for await (const piece of decodeFile(file, options)) {
     if (piece === '') continue;
     if (!parser) {
-      const delimiter = delimiterOf(piece);
+      const delimiter = delimiterOf(file, piece);
       onDelimiter?.(delimiter);
       parser = new CsvParser(path.basename(file), delimiter);
     }

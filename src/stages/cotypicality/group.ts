@@ -1,9 +1,10 @@
 // The places of a finished run: ranked, their features projected and clustered, what changes most between labels; into RUN/clusters, replaced as a whole.
+import { count } from '../../web/html.js';
 import { readFile, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { readBoxes } from '../../data/boxes/index.js';
 import { DiffmineError } from '../../util/errors.js';
-import { cluster, type Clustering } from '../../pipeline/cluster.js';
+import { cluster, clustersFor, type Clustering } from '../../pipeline/cluster.js';
 import { fromFloat32, writeSafetensors, type Engine } from '../../engine/index.js';
 import type { Tensor } from '../../engine/types.js';
 import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
@@ -113,16 +114,16 @@ export async function groupPlaces(
       engine(),
       points,
       rows.map(({ cotypicality }) => cotypicality),
-      { clusters: settings.clusters, restarts: settings.restarts, seed },
+      { clusters: clustersFor(settings.clusters, rows.length), restarts: settings.restarts, seed },
       { signal: hooks.signal },
     );
     made.set(list, { ...clustering, points: fromFloat32([rows.length, points.width], points.values), plan });
   }
   const own = made.get('top');
   if (!own) throw new DiffmineError('INTERNAL', 'No places were clustered.');
-  if (own.clusters.length < settings.clusters) {
+  if (settings.clusters !== 'auto' && own.clusters.length < settings.clusters) {
     notes.push(
-      `${own.clusters.length} clusters, not ${settings.clusters}: there are ${top.rows.length} places${top.rows.length > own.clusters.length ? ', some of them identical' : ''}.`,
+      `${count(own.clusters.length, 'cluster')}, not ${settings.clusters}: there ${top.rows.length === 1 ? 'is' : 'are'} ${count(top.rows.length, 'place')}${top.rows.length > own.clusters.length ? ', some of them identical' : ''}.`,
     );
   }
   const changes = await changesOf(

@@ -15,7 +15,10 @@ export const GROUPING = optionsOf('cotypicality', {
     group: 'Mining',
     description: 'Places to cluster in total, the most co-typical ones',
   }),
-  clusters: option(fields.whole(1, 100_000).default(32), { group: 'Mining', description: 'Clusters' }),
+  clusters: option(fields.wordOr('auto', fields.whole(1, 100_000)).default('auto'), {
+    group: 'Mining',
+    description: 'Clusters; auto makes one per 25 places, at most 32',
+  }),
   projection: option(fields.oneOf(PROJECTIONS).default('umap'), {
     group: 'Mining',
     description: "Dimensionality reduction of each label's features before clustering",

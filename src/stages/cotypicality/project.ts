@@ -1,5 +1,6 @@
 // Reduces each label's features of all places to a few dimensions, so that all labels have equal weight in the clustering. UMAP by umap-js (seeded),
 // PCA by ml-pca, one thread per label.
+import { count as counted } from '../../web/html.js';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
@@ -40,7 +41,9 @@ export function planProjection(
       `Features of ${width} dimensions are clustered without projection: they have no more than ${asked.dimensions} dimensions.`,
     );
   if (count < FEWEST)
-    return whole(`${count} places are too few for ${name}: their features are clustered without projection.`);
+    return whole(
+      `${counted(count, 'place')} ${count === 1 ? 'is' : 'are'} too few for ${name}: their features are clustered without projection.`,
+    );
   const notes: string[] = [];
   // n points span n - 1 dimensions, and have n - 1 neighbors
   const dimensions = Math.min(asked.dimensions, count - 1);

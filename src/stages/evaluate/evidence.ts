@@ -1,4 +1,5 @@
 // Collects what the figures are computed from: boxes of the images, scores of their pixels, and hits of the ranked patches.
+import { count } from '../../web/html.js';
 import { setImmediate } from 'node:timers/promises';
 import { centerIn, iou, type Box, type TruthBox } from '../../data/boxes/index.js';
 import { DiffmineError } from '../../util/errors.js';
@@ -64,7 +65,7 @@ export async function gather(
   if (done.length < manifest.shards) {
     throw new DiffmineError(
       'RUN_INVALID',
-      `${run.path} is not finished: ${done.length} of ${manifest.shards} shards are done.`,
+      `${run.path} is not finished: ${done.length} of ${count(manifest.shards, 'shard')} ${manifest.shards === 1 ? 'is' : 'are'} done.`,
       'Run the scan again to resume it, then evaluate.',
     );
   }

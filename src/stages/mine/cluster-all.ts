@@ -3,7 +3,7 @@ import { fillPrompt } from '../../data/index.js';
 import { fromFloat32, type Engine } from '../../engine/index.js';
 import type { DeviceInfo } from '../../engine/types.js';
 import { prepareConditions, type ModelFolder } from '../../models/index.js';
-import { cluster } from '../../pipeline/cluster.js';
+import { cluster, clustersFor } from '../../pipeline/cluster.js';
 import type { Manifest } from '../../runs/manifest.js';
 import type { MineRecord } from '../../runs/mining.js';
 import { raceTooShort } from '../../runs/race-words.js';
@@ -19,7 +19,6 @@ import { evidence, untested, windowsOf } from './evidence.js';
 import { features, keyOf, unknownImages, type FeatureContext } from './features.js';
 import type { KnownFeatures } from './known.js';
 import type { MineEvent } from './options.js';
-import { clustersFor } from './settings.js';
 import { labelsInOrder, trends } from './trends.js';
 import type { Found } from './write.js';
 

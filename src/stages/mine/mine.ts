@@ -1,4 +1,5 @@
 // Mining: rank the candidates of a scan, take the features of the best, cluster them; all of it into RUN/mine, which is replaced as a whole.
+import { count } from '../../web/html.js';
 import { join } from 'node:path';
 import { Engine } from '../../engine/index.js';
 import { given } from '../../options/check.js';
@@ -127,7 +128,7 @@ async function checkRun(run: Run, path: string, { recenter, patch }: MineSetting
   if (done.length < manifest.shards) {
     throw new DiffmineError(
       'RUN_INVALID',
-      `${path} is not finished: ${done.length} of ${manifest.shards} shards are done.`,
+      `${path} is not finished: ${done.length} of ${count(manifest.shards, 'shard')} ${manifest.shards === 1 ? 'is' : 'are'} done.`,
       'Repeat the scan to resume it, then mine.',
     );
   }

@@ -52,10 +52,3 @@ export function checkMining(
   if (diftT >= trainTimesteps)
     throw wrong('diftT', `\`diftT\` is ${diftT}; this model's timesteps are 0 ... ${trainTimesteps - 1}.`);
 }
-
-/** Patches of a cluster, on average, and how many clusters there are at most, where their number is to be chosen. */
-const CLUSTERED = { patches: 25, most: 32 };
-
-export function clustersFor(wanted: number | 'auto', patches: number): number {
-  return wanted === 'auto' ? Math.max(1, Math.min(CLUSTERED.most, Math.round(patches / CLUSTERED.patches))) : wanted;
-}

@@ -1,4 +1,5 @@
 // What a training learns from: the dataset, which of its images are trained on and which are held out, and the conditions of its labels.
+import { count } from '../../web/html.js';
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -76,7 +77,7 @@ export async function openData(
   if (trained.length === 0) {
     throw new DiffmineError(
       'DATASET_INVALID',
-      `None of the ${dataset.images.length} images of ${settings.dataset} can be used${skipped[0] ? `; the first, ${skipped[0].image}, ${skipped[0].reason}` : '.'}`,
+      `None of ${count(dataset.images.length, 'image')} of ${settings.dataset} can be used${skipped[0] ? `; the first, ${skipped[0].image}, ${skipped[0].reason}` : '.'}`,
       'Images must be at least as large as the crops: try a smaller `size`.',
     );
   }

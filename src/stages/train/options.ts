@@ -1,4 +1,5 @@
 // Options, settings and events of a training.
+import { count } from '../../web/html.js';
 import type { Learned } from '../../models/training.js';
 import type { z } from 'zod';
 import { SOURCE_KEYS, type DatasetSource } from '../../data/options.js';
@@ -299,13 +300,13 @@ export function checkSettings(s: TrainSettings): void {
   if (s.trainBatch % s.gradientAccumulationSteps !== 0)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `A batch of ${s.trainBatch} images cannot be split into ${s.gradientAccumulationSteps} equal passes.`,
+      `A batch of ${count(s.trainBatch, 'image')} cannot be split into ${s.gradientAccumulationSteps} equal passes.`,
       'Use a `gradientAccumulationSteps` that divides the batch.',
     );
   if (s.lrSchedule !== 'constant' && s.warmupSteps >= s.steps)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `The warm-up of ${s.warmupSteps} steps is not shorter than the training of ${s.steps} steps.`,
+      `The warm-up of ${count(s.warmupSteps, 'step')} is not shorter than the training of ${count(s.steps, 'step')}.`,
       'Shorten it, or train longer.',
     );
 }

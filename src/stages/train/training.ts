@@ -1,4 +1,5 @@
 // The loop of a training: steps, and what is due between them: image grids, validations, checkpoints, the report.
+import { count, significant } from '../../web/html.js';
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -110,7 +111,7 @@ export class Training {
     if (this.step === 0 && this.record.step > 0) {
       throw new DiffmineError(
         'RUN_INVALID',
-        `${this.folder} has no readable checkpoint, although ${this.record.step} steps were done.`,
+        `${this.folder} has no readable checkpoint, although ${count(this.record.step, 'step')} ${this.record.step === 1 ? 'was' : 'were'} done.`,
         'Begin a new training in another folder.',
       );
     }
@@ -165,7 +166,7 @@ export class Training {
         if (this.watch.add(done)) {
           throw new DiffmineError(
             'NUMERICS',
-            `The training diverged: at step ${this.step} the smoothed loss is ${(this.watch.smoothed as number).toPrecision(3)}, several times its minimum.`,
+            `The training diverged: at step ${this.step} the smoothed loss is ${significant(this.watch.smoothed as number, 3)}, several times its minimum.`,
             'Use a lower `learningRate` or `maxGradNorm`.',
           );
         }
@@ -281,7 +282,7 @@ export class Training {
       const hint =
         record.step === 0
           ? 'No step was finished. The same command starts again.'
-          : `Kept: the checkpoint of step ${record.step} of ${this.settings.steps}; ${this.step > record.step ? `the ${this.step - record.step} steps after it will be repeated` : 'no step will be repeated'}. The same command resumes here; with \`steps\` N it ends there.`;
+          : `Kept: the checkpoint of step ${record.step} of ${this.settings.steps}; ${this.step > record.step ? `the ${count(this.step - record.step, 'step')} after it will be repeated` : 'no step will be repeated'}. The same command resumes here; with \`steps\` N it ends there.`;
       throw new DiffmineError('CANCELLED', error.message, hint, { cause: error });
     }
     if (error.code !== 'NUMERICS') throw error;

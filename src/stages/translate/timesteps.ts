@@ -1,4 +1,5 @@
 // Which timesteps a translation inverts and samples at.
+import { count } from '../../web/html.js';
 import type { ScheduleConfig } from '../../engine/types.js';
 import { samplingTimesteps } from '../../models/ddim.js';
 import { DiffmineError } from '../../util/errors.js';
@@ -62,7 +63,7 @@ function fitting(schedule: ScheduleConfig, steps: number, what: string): number[
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `${steps} ${what} steps reach timestep ${last}, outside a schedule of ${schedule.trainTimesteps}.`,
-      `Use at most ${steps - 1} steps: this model's timesteps begin at ${schedule.stepsOffset}.`,
+      `Use at most ${count(steps - 1, 'step')}: this model's timesteps begin at ${schedule.stepsOffset}.`,
     );
   }
   return samplingTimesteps(schedule, steps);

@@ -1,5 +1,6 @@
 // Forward passes of the UNet, by dtype, size and batch. Each round measures everything that enters a ratio: the machine's rates, diffmine's
 // forward pass, a scoring call, and diffusers' forward passes. A machine that slows down slows all of them.
+import { significant } from '../../web/html.js';
 import { channelsOf, unetOf } from '../../models/denoiser.js';
 import { writeFileSync } from 'node:fs';
 
@@ -210,7 +211,7 @@ export async function benchCells(
             starts.push({ dtype, loadSeconds, firstResultSeconds: before + measured.firstSeconds });
           const { seconds: time, utilization, unetCallsPerSecond, diffusersCells: others } = measured;
           hooks.onLog?.(
-            `${cellName(cell)}: ${time.median.toFixed(3)} s per forward pass, ${unetCallsPerSecond.toPrecision(3)} UNet calls/s, ${(100 * utilization.median).toFixed(0)} % of the machine's matmul rate` +
+            `${cellName(cell)}: ${time.median.toFixed(3)} s per forward pass, ${significant(unetCallsPerSecond, 3)} UNet calls/s, ${(100 * utilization.median).toFixed(0)} % of the machine's matmul rate` +
               (others ?? [])
                 .map(
                   ({ mode, ratio, skipped }) =>

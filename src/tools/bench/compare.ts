@@ -1,5 +1,6 @@
 // Compares a report with a baseline, cell by cell, by utilization of the machine's matmul rate: unlike times, utilization is comparable across
 // cards and clocks. Medians decide; ranges show how reliable they are.
+import { count as counted } from '../../web/html.js';
 import { DiffmineError } from '../../util/errors.js';
 import type { Spread } from './figures.js';
 import { cellName, type BenchReport, type Cell } from './report.js';
@@ -150,7 +151,7 @@ export function compare(baseline: BenchReport, now: BenchReport, tolerance: numb
   const settings = ({ machine, settings: { disabled } }: BenchReport): string =>
     [
       disabled.length === 0 ? '' : `${disabled.join(',')} disabled`,
-      machine.threads > 0 ? `${machine.threads} threads` : '',
+      machine.threads > 0 ? counted(machine.threads, 'thread') : '',
     ]
       .filter(Boolean)
       .join(', ') || 'defaults';

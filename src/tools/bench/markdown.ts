@@ -1,4 +1,5 @@
 // A benchmark as tables for people: Markdown for the page of a CI job.
+import { count as counted, significant } from '../../web/html.js';
 import type { CompareReport, Comparison } from './compare.js';
 import type { Spread } from './figures.js';
 import { cellName, SAMPLES, type BenchReport, type Cell, type Measured } from './report.js';
@@ -75,7 +76,7 @@ export function benchMarkdown(report: BenchReport, comparison?: CompareReport): 
   const measured = cells.flatMap((cell) => (cell.measured ? [[cell, cell.measured] as const] : []));
   const parts = [
     `## diffmine bench: ${report.model} on ${machine.processor}`,
-    `${report.device}${machine.threads > 0 ? `, ${machine.threads} threads` : ''}, LibTorch ${machine.libtorch}, diffmine ${report.version}, ${report.created}.`,
+    `${report.device}${machine.threads > 0 ? `, ${counted(machine.threads, 'thread')}` : ''}, LibTorch ${machine.libtorch}, diffmine ${report.version}, ${report.created}.`,
     ...(comparison ? [comparisonTable(comparison)] : []),
   ];
   if (measured.length > 0) {
@@ -96,7 +97,7 @@ export function benchMarkdown(report: BenchReport, comparison?: CompareReport): 
         ],
         measured.map(([cell, { unetCallsPerSecond, flops, matmul, utilization, scan, peakMemory, firstSeconds }]) => [
           cellName(cell),
-          unetCallsPerSecond.toPrecision(4),
+          significant(unetCallsPerSecond, 4),
           tera(flops),
           tera(matmul.median),
           percentRange(utilization),
@@ -166,7 +167,7 @@ export function benchMarkdown(report: BenchReport, comparison?: CompareReport): 
   if (reference) {
     parts.push(
       '### The whole pipeline, compared with the reference implementation',
-      `${reference.images} images of ${reference.samples} samples, ${reference.dtype} ${time(reference.ours.median)} s against ${reference.theirDtype} ${time(reference.theirs.median)} s, **${reference.ratio.median.toFixed(2)} times** as fast.`,
+      `${counted(reference.images, 'image')} of ${counted(reference.samples, 'sample')}, ${reference.dtype} ${time(reference.ours.median)} s against ${reference.theirDtype} ${time(reference.theirs.median)} s, **${reference.ratio.median.toFixed(2)} times** as fast.`,
     );
   }
   if (starts.length > 0)

@@ -12,6 +12,7 @@ import { mostImages } from '../../stages/mine/passes.js';
 import { pilotCalls } from '../../stages/scan/pilot.js';
 import { operations } from '../../models/operations.js';
 import type { Hooks } from '../../util/hooks.js';
+import { CONTEXT_BYTES } from './machine.js';
 import { expectedFraction } from './racing.js';
 import { memoryOf, subjectOf, type Asked, type Subject } from './subject.js';
 import { timeAt, type Time } from './time.js';
@@ -19,8 +20,6 @@ import { timeAt, type Time } from './time.js';
 /** Parquet bytes of a candidate patch and of an image under a condition, measured on real runs with paths of some 20 characters. */
 const PATCH_BYTES = 30;
 const IMAGE_BYTES = 45;
-/** CUDA's context and its libraries take about this much of a GPU's memory. An assumption. */
-const CONTEXT_BYTES = 1e9;
 
 export type { EstimateOptions } from './options.js';
 

@@ -21,6 +21,9 @@ export interface Machine {
   speedFrom?: string;
 }
 
+/** CUDA's context and its libraries take about this much of a GPU's memory. An assumption. */
+export const CONTEXT_BYTES = 1e9;
+
 export const isCard = (name: string | undefined): name is CardName => name !== undefined && Object.hasOwn(CARDS, name);
 
 /** A machine that need not be at hand. */

@@ -10,6 +10,12 @@ import { TRAIN } from '../../stages/train/options.js';
 import { ARCHITECTURES } from './architectures.js';
 import { CARD_NAMES } from './machines.js';
 
+/** Commands that are estimated have it; an estimate is one already. */
+const DRY_RUN = option(fields.flag().default(false), {
+  group: 'Run folder',
+  description: 'Accepted and ignored: an estimate writes nothing',
+});
+
 export const ESTIMATE = optionsOf('estimate', {
   ...SCAN.partial({ dataset: true, model: true, out: true }).shape,
   ...MINING.shape,
@@ -46,6 +52,7 @@ export const ESTIMATE = optionsOf('estimate', {
     description: 'Without a `rate`: load the model and measure it with a few forward passes',
     negated: 'Do not load the model to measure the rate; omits the hours',
   }),
+  dryRun: DRY_RUN,
 });
 
 export interface EstimateOptions extends z.input<typeof ESTIMATE> {}
@@ -75,6 +82,7 @@ export const ESTIMATE_TRAIN = optionsOf('estimate-train', {
     description: 'Without a `rate`: measure the rate with a few training steps',
     negated: 'Do not measure the rate with training steps; omits the hours',
   }),
+  dryRun: DRY_RUN,
 });
 
 export interface EstimateTrainOptions extends z.input<typeof ESTIMATE_TRAIN> {}

@@ -177,7 +177,11 @@ async function countsOf(asked: Asked, holdout: number): Promise<{ all: Counts; c
   check(dataset === undefined, '`images` and `dataset` contradict each other.', 'Give one of them.');
   const chosen = asked.labels && labelsIn(asked.labels);
   const { labelCount = chosen?.length ?? Math.min(LABELS, images) } = asked;
-  check(labelCount <= images, `${labelCount} labels are more than ${images} images.`, 'Give a smaller `labelCount`.');
+  check(
+    labelCount <= images,
+    `${count(labelCount, 'label')} are more than ${count(images, 'image')}.`,
+    'Give a smaller `labelCount`.',
+  );
   const used = holdout > 0 ? Math.max(labelCount, Math.round(holdout * images)) : images;
   const counts = Array.from({ length: labelCount }, (_, i): [string, number] => [
     chosen?.[i] ?? `label ${i + 1}`,

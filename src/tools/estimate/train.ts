@@ -1,4 +1,5 @@
 // Predicts the cost of a training: steps, memory, and hours if a rate is known, can be measured, or can be computed.
+import { count } from '../../web/html.js';
 import { findDevice } from '../../runs/device.js';
 import { openModel, variantOf } from '../../models/index.js';
 import type { Dtype, ModelSource } from '../../engine/types.js';
@@ -14,7 +15,7 @@ import { parameterCount } from '../../models/parameters.js';
 import { transformerParameters } from '../../models/transformer-size.js';
 import { LATENT, timeTrainingApart } from '../bench/training.js';
 import { architecture } from './architectures.js';
-import { machineOf, type Machine } from './machine.js';
+import { CONTEXT_BYTES, machineOf, type Machine } from './machine.js';
 import { ESTIMATE_TRAIN, type EstimateTrainOptions } from './options.js';
 import { timeAt, type Time } from './time.js';
 import { activationBytes, stateBytes } from './training-memory.js';
@@ -37,7 +38,20 @@ export interface TrainingEstimate extends Time {
   device: string | null;
   dtype: Dtype;
   /** bytes, computed. `available`, `fits`: null where no device was named */
-  memory: { state: number; activations: number; total: number; available: number | null; fits: boolean | null };
+  memory: {
+    state: number;
+    activations: number;
+    total: number;
+    available: number | null;
+    fits: boolean | null;
+    /** with one image per forward pass, by dtype, with what CUDA takes */
+    least: { fp32: number; half: number };
+  };
+  /**
+   * bytes, computed: `checkpoint` of one, of which the `keep` latest and the best are kept, beside the model folder; `peak` while another is written.
+   * null for a LoRA: both are small
+   */
+  disk: { checkpoint: number; kept: number; model: number; total: number; peak: number } | null;
   notes: string[];
 }
 
@@ -47,6 +61,8 @@ type Asked = Given<typeof ESTIMATE_TRAIN>;
 interface Subject {
   title: string;
   denoiser: Pick<ModelSource, 'unet' | 'transformer'>;
+  /** of the parts that are copied into the model folder: VAE, text encoders */
+  copied: number;
   /** px */
   side: number;
   vaeFactor: number;
@@ -72,7 +88,7 @@ export async function estimateTraining(asked: EstimateTrainOptions, hooks: Hooks
   const { trainBatch = subject.batch, size = subject.side, holdout = 0.05 } = options;
   check(
     trainBatch % accumulated === 0,
-    `A batch of ${trainBatch} images cannot be split into ${accumulated} equal passes.`,
+    `A batch of ${count(trainBatch, 'image')} cannot be split into ${accumulated} equal passes.`,
     'Use a `gradientAccumulationSteps` that divides the batch.',
   );
   const images = await imageCount(options);
@@ -87,14 +103,17 @@ export async function estimateTraining(asked: EstimateTrainOptions, hooks: Hooks
   const parameters = parametersOf(subject.denoiser);
   const ema = options.ema === undefined ? subject.average : options.ema > 0;
   const state = stateBytes(parameters, { lora: loraRank > 0, average: ema });
-  const activations = activationBytes(subject.denoiser, rows, columns, trainBatch / accumulated, machine.dtype);
+  const activationsOf = (batch: number, dtype: Dtype): number =>
+    activationBytes(subject.denoiser, rows, columns, batch, dtype);
+  const activations = activationsOf(trainBatch / accumulated, machine.dtype);
   const total = state + activations;
+  const least = (dtype: Dtype): number => state + activationsOf(1, dtype) + CONTEXT_BYTES;
   const notes = [
     subject.note,
     gradientCheckpointing
       ? 'With `gradientCheckpointing` activations take less than this; how much was not computed.'
       : undefined,
-    loraRank > 0 ? 'LoRA: gradients and moments of the updates are left out; they are small.' : undefined,
+    loraRank > 0 ? 'LoRA: gradients, moments and checkpoints of the updates are left out; they are small.' : undefined,
   ].filter((note) => note !== undefined);
   return {
     model: subject.title,
@@ -112,7 +131,9 @@ export async function estimateTraining(asked: EstimateTrainOptions, hooks: Hooks
       total,
       available: machine.available,
       fits: machine.available === null ? null : total <= machine.available,
+      least: { fp32: least('fp32'), half: least('fp16') },
     },
+    disk: loraRank > 0 ? null : diskOf(options, parameters, subject.copied, ema),
     ...(await rateOf(options, subject, machine, { steps, perStep, trainBatch, accumulated, rows }, hooks)),
     notes,
   };
@@ -131,6 +152,7 @@ async function subjectOf({ like, from, new: size, fold, variant, t5 }: Asked): P
     return {
       title: `the size ${size}`,
       denoiser: { unet: { config: unetOfSize(size, latent ? LATENT : { classes: 3, fold: folded }), files: [] } },
+      copied: 0,
       side,
       vaeFactor: latent ? LATENT.factor : 1,
       fold: folded,
@@ -142,10 +164,11 @@ async function subjectOf({ like, from, new: size, fold, variant, t5 }: Asked): P
   }
   const tuned = { steps: 5000, batch: 8, average: false };
   if (like !== undefined) {
-    const { title, source, sampleSize, vaeFactor, fold, note } = architecture(like);
+    const { title, source, parameters, sampleSize, vaeFactor, fold, note } = architecture(like);
     return {
       title,
       denoiser: source,
+      copied: parameters - parametersOf(source),
       side: sampleSize,
       vaeFactor,
       fold,
@@ -157,6 +180,7 @@ async function subjectOf({ like, from, new: size, fold, variant, t5 }: Asked): P
   return {
     title: model.path,
     denoiser: model.source,
+    copied: model.summary().parameters - parametersOf(model.source),
     side: model.sampleSize,
     vaeFactor: model.vaeFactor,
     fold: model.fold,
@@ -164,6 +188,20 @@ async function subjectOf({ like, from, new: size, fold, variant, t5 }: Asked): P
     // a few steps of a LoRA are not timed
     ...(model.source.unet && { timed: model.path }),
   };
+}
+
+/** A checkpoint holds the weights, two moments and the moving average in fp32. The new one is written before an old one is removed. */
+function diskOf(
+  { keep, saveDtype }: Asked,
+  parameters: number,
+  copied: number,
+  average: boolean,
+): TrainingEstimate['disk'] {
+  const kept = (keep ?? 2) + 1;
+  const checkpoint = 4 * parameters * (average ? 4 : 3);
+  const model = (parameters + copied) * ((saveDtype ?? 'fp32') === 'fp32' ? 4 : 2);
+  const total = kept * checkpoint + model;
+  return { checkpoint, kept, model, total, peak: Math.max(total, (kept + 1) * checkpoint) };
 }
 
 /** As `train` refuses it. */

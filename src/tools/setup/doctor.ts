@@ -1,5 +1,6 @@
 // `diffmine doctor`: checks everything a run depends on, one row each, and says in three lines what works, what does not, and what fixes it.
 // The addon is loaded in a child process, so that a crash becomes a failed row.
+import { count } from '../../web/html.js';
 import { accessSync, constants, existsSync, statfsSync } from 'node:fs';
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
 import { dirname } from 'node:path';
@@ -79,7 +80,7 @@ function deviceRow(device: DeviceInfo): DoctorRow {
   if (device.cpuCapability) parts.push(device.cpuCapability);
   parts.push(`${gigabytes(device.memoryFree)} of ${gigabytes(device.memoryTotal)} free`);
   parts.push(device.dtypes.join(', '));
-  if (device.threads) parts.push(`${device.threads} threads`);
+  if (device.threads) parts.push(count(device.threads, 'thread'));
   return { name: `Device ${device.id}`, status: 'ok', detail: parts.join(', ') };
 }
 
@@ -249,7 +250,7 @@ function summaryOf(
       fix: first.hint?.replace(/^Run: /, '') ?? 'see below',
     };
   const places = devices.map(({ id, name, threads }) =>
-    id === 'cpu' ? `cpu (${threads} threads)` : `${id} (${name})`,
+    id === 'cpu' ? `cpu (${count(threads, 'thread')})` : `${id} (${name})`,
   );
   const gpu = rows.find(({ name, status }) => name === 'Device cuda' && status === 'warn');
   return {

@@ -1,4 +1,5 @@
 // verify: recomputes every golden case and reports its error against the reference.
+import { significant } from '../../web/html.js';
 import { existsSync } from 'node:fs';
 
 import { DiffmineError, asDiffmineError } from '../../util/errors.js';
@@ -225,7 +226,7 @@ function judge(
           message: failures
             .map(
               ([name, { message, fraction }]) =>
-                `${name}: ${message ?? `${fraction.toPrecision(3)} x what is allowed`}`,
+                `${name}: ${message ?? `${significant(fraction, 3)} x what is allowed`}`,
             )
             .join('; '),
         }

@@ -1,5 +1,6 @@
 // The planted world translated without fault: images as every city would have them, in the layout that `translate` writes (src/runs/parallel.ts),
 // so that what is done with translations can be tried where they are known to be right.
+import { count } from '../../web/html.js';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import sharp from 'sharp';
@@ -33,7 +34,7 @@ export async function writeParallelWorld(
   if (!Number.isInteger(images) || images < 1)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `A parallel dataset of ${images} images per city is too small.`,
+      `A parallel dataset of ${count(images, 'image')} per city is too small.`,
       'Use at least 1.',
     );
   if (!Number.isInteger(first) || first < 0)

@@ -1,5 +1,6 @@
 // The planted world on disk: street scenes of six imaginary cities, or of eight decades, as two datasets (train/, heldout/), with a box for every planted
 // element.
+import { count } from '../../web/html.js';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import sharp from 'sharp';
@@ -192,7 +193,7 @@ export async function writeWorld(
   if (!Number.isInteger(images) || images < 2)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
-      `A dataset of ${images} images per ${ordered ? 'decade' : 'city'} is too small.`,
+      `A dataset of ${count(images, 'image')} per ${ordered ? 'decade' : 'city'} is too small.`,
       'Use at least 2.',
     );
   if (!Number.isInteger(size) || size < 32 || size > 1024)
