@@ -1,5 +1,8 @@
 // How close a translation's reconstructions are to their sources, in words.
 
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
 /** Mean PSNR of the reconstructions, dB, below which a translation is warned about (docs/results/translation.md). */
 export const POOR_PSNR = 20;
 
@@ -16,4 +19,17 @@ export function reconstructionWarning(psnr: number | null): string | undefined {
 /** @param preferred fraction of the translations */
 export function preferenceSentence(preferred: number): string {
   return `Denoised better with the target label than with the source label: ${Math.round(100 * preferred)} % of the translations${preferred <= 0.5 ? ' (chance: 50 %): the model cannot tell these labels apart' : ''}.`;
+}
+
+/** The fraction of a translation's images that was measured to be preferred, if it was, of as many images; see Quality. */
+export async function measuredPreference(path: string, images: number): Promise<number | undefined> {
+  try {
+    const quality = JSON.parse(await readFile(join(path, 'quality.json'), 'utf8')) as {
+      images: number;
+      label: { preferred: number };
+    };
+    return quality.images === images ? quality.label.preferred : undefined;
+  } catch {
+    return undefined; // not measured
+  }
 }

@@ -10,8 +10,7 @@ import { DRY_RUN, trainPlanText } from '../dry-run.js';
 import { duration, table, type Output } from '../output.js';
 import * as fields from '../../options/fields.js';
 import { kebab, option, optionsOf } from '../../options/option.js';
-import type { TrainTime } from '../../stages/train/cost.js';
-import { TRAIN, type TrainEvent, type TrainSummary } from '../../stages/train/options.js';
+import { TRAIN, type TrainEvent, type TrainSummary, type TrainTime } from '../../stages/train/options.js';
 import { DiffmineError } from '../../util/errors.js';
 import { SIZES, type Size } from '../../stages/train/sizes.js';
 

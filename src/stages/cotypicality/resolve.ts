@@ -25,8 +25,7 @@ import type { PipelineEvent } from '../../pipeline/options.js';
 import { sizeInHand } from '../../pipeline/shard-size.js';
 import { check, manifestModel, presetOptions, timesteps } from '../../pipeline/resolve.js';
 import { openParallel, type Parallel, type Sequence } from '../../runs/parallel.js';
-import { preferenceSentence, reconstructionWarning } from '../../runs/reconstruction.js';
-import { readQuality } from '../translate/quality.js';
+import { measuredPreference, preferenceSentence, reconstructionWarning } from '../../runs/reconstruction.js';
 import { partOf, resolved } from '../../options/check.js';
 import { COTYPICALITY, GROUPING, type CotypicalityOptions, type GroupSettings } from './options.js';
 import { CotypicalityRun, type CotypicalityDraft } from './run.js';
@@ -87,8 +86,8 @@ async function warnPoorTranslation(
   const warning = reconstructionWarning(psnr);
   if (warning !== undefined)
     onLog?.(`The reconstructions of ${path} have ${psnr?.toFixed(1)} dB on average. ${warning}`);
-  const label = (await readQuality(path, sequences.length))?.label;
-  if (label && label.preferred <= 0.5) onLog?.(preferenceSentence(label.preferred));
+  const preferred = await measuredPreference(path, sequences.length);
+  if (preferred !== undefined && preferred <= 0.5) onLog?.(preferenceSentence(preferred));
 }
 
 function checkComplete(parallel: Parallel, labels: readonly string[]): void {

@@ -5,16 +5,10 @@ import { unetShape } from '../../pipeline/batch.js';
 import { trainingRateOfCpu } from '../../pipeline/computed-rate.js';
 import { knownRate, rememberRate } from '../../pipeline/rates.js';
 import type { Base } from './base.js';
-import type { TrainSettings } from './options.js';
+import type { TrainSettings, TrainTime } from './options.js';
 
 /** Steps that a rate is worth remembering after: the first ones compile and allocate. */
 const WARM = 20;
-
-/** `from`: these steps as this training went before, as an earlier one like it went, or computed from counted operations. */
-export interface TrainTime {
-  seconds: number;
-  from: 'itself' | 'earlier' | 'computed';
-}
 
 /** What the rate of a training depends on, but for other work on the machine. */
 export interface TrainCost {

@@ -9,7 +9,6 @@ import { DTYPE_CHOICES, DTYPES } from '../../options/names.js';
 import { option, optionsOf } from '../../options/option.js';
 import { DATASET_DESCRIPTION, DEVICE, PROMPTS, TABLES } from '../../options/shared.js';
 import { DiffmineError } from '../../util/errors.js';
-import type { TrainTime } from './cost.js';
 import { SIZE_NAMES } from './sizes.js';
 
 /** What a training begins with, a resumed one knows. */
@@ -242,6 +241,12 @@ export const FREE: readonly (keyof TrainSettings)[] = [
   'use',
   'saveDtype',
 ];
+
+/** `from`: these steps as this training went before, as an earlier one like it went, or computed from counted operations. */
+export interface TrainTime {
+  seconds: number;
+  from: 'itself' | 'earlier' | 'computed';
+}
 
 export type TrainEvent =
   /** a model is being fetched from the Hugging Face hub: megabytes */
