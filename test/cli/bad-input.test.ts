@@ -545,7 +545,8 @@ describe('interruption', () => {
   test('SIGTERM acts the same', async () => {
     const out = path.join(fresh('run'), 'run');
     let sent = false;
-    const stopped = await cli(['scan', DATASET, '--model', MODEL, '--out', out, ...QUICK, '--samples', '500'], {
+    const long = [...QUICK, '--samples', '500', '--shard-size', '64'];
+    const stopped = await cli(['scan', DATASET, '--model', MODEL, '--out', out, ...long], {
       onStderr: (text, kill) => {
         if (sent || !text.includes('Scanning into')) return;
         sent = true;
