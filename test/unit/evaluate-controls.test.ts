@@ -273,7 +273,10 @@ describe('what is kept', () => {
     const said: string[] = [];
     await evaluate({ run: at('reported'), boxes, bootstrap: 3, gridImages: 1 }, { onLog: (line) => said.push(line) });
     expect(data()).toContain('"bootstrap":3');
-    expect(said).toEqual([`The report shows the evaluation: ${at('reported', 'report', 'index.html')}`]);
+    expect(said).toEqual([
+      'Evaluating 10 images of 2 labels against 10 boxes, with 3 bootstrap resamples: no UNet calls.',
+      `The report shows the evaluation: ${at('reported', 'report', 'index.html')}`,
+    ]);
 
     const mine = at('reported', 'mine', 'mine.json');
     writeFileSync(mine, readFileSync(mine, 'utf8').replace('"restarts":10', '"restarts":11'));
