@@ -73,7 +73,8 @@ async function run<Stage extends ShardedStage>(
   const shards = { done: finished.length, total: part.length };
   const device =
     options.queue === undefined ? stage.devices.map(({ id }) => id).join(', ') : 'the workers of the queue';
-  const key = rateKey(stage, options);
+  const { model, devices } = stage;
+  const key = rateKey({ format: manifest.format, options: manifest.options, model, devices }, options);
   const rate = options.queue === undefined ? await knownRate(key) : undefined;
   hooks.onProgress?.({
     type: 'plan',

@@ -3,7 +3,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { cacheFolder } from '../util/cache-folder.js';
 import { writeFileAtomic } from '../runs/atomic.js';
-import type { ShardedManifest } from '../runs/sharded-manifest.js';
+import type { Dtype } from '../engine/types.js';
 import type { ShardedStage } from './stage.js';
 import type { SplitOptions } from './options.js';
 
@@ -19,21 +19,17 @@ interface Remembered {
 
 const fileOf = (): string => join(cacheFolder(), 'rates.json');
 
+/** What has a rate: work of one kind (the format of its folder) with a model on devices. */
+interface Rated {
+  format: string;
+  options: { dtype: Dtype; batch: number; size?: number | 'source' };
+  model: { fingerprint: string };
+  devices: ShardedStage['devices'];
+}
+
 /** What the rate of a stage depends on, but for other work on the machine. */
-export function rateKey(
-  {
-    folder,
-    model,
-    devices,
-  }: {
-    folder: { manifest: Pick<ShardedManifest, 'format' | 'options'> };
-    model: { fingerprint: string };
-    devices: ShardedStage['devices'];
-  },
-  { workers = 1, threads }: SplitOptions,
-): string {
-  const { format, options } = folder.manifest;
-  const { dtype, batch, size } = options as typeof options & { size?: number | 'source' };
+export function rateKey({ format, options, model, devices }: Rated, { workers = 1, threads }: SplitOptions): string {
+  const { dtype, batch, size } = options;
   return JSON.stringify([
     format,
     model.fingerprint,

@@ -83,7 +83,7 @@ export interface Planned<M extends ShardedManifest> {
 }
 
 const keyOf = <M extends ShardedManifest>({ format, draft, model, devices }: Planned<M>, split: SplitOptions): string =>
-  rateKey({ folder: { manifest: { format, options: draft.options } }, model, devices }, split);
+  rateKey({ format, options: draft.options, model, devices }, split);
 
 const rounded = (rate: number): number => Number(rate.toPrecision(4));
 

@@ -9,7 +9,7 @@ import type { Manifest } from '../../src/runs/manifest.js';
 import type { MineRecord } from '../../src/runs/mining.js';
 import { FeatureCost } from '../../src/stages/mine/cost.js';
 import { knownRate, rateKey, rememberRate } from '../../src/pipeline/rates.js';
-import type { ShardedStage } from '../../src/pipeline/stage.js';
+import type { DeviceInfo } from '../../src/engine/types.js';
 import { temporaryFolder } from '../helpers/folders.js';
 
 const folder = temporaryFolder();
@@ -62,14 +62,12 @@ test('where nothing can be written, nothing is remembered and nothing fails', as
 });
 
 test('another model, device, dtype, size or number of processes has another rate', () => {
-  const stage = (more: { model?: string; device?: string; options?: object } = {}): ShardedStage =>
-    ({
-      folder: {
-        manifest: { format: 'f', options: { dtype: 'fp32', batch: 8, size: 64, shardSize: 1, ...more.options } },
-      },
-      model: { fingerprint: more.model ?? 'm' },
-      devices: [{ name: more.device ?? 'cpu', threads: 2 }],
-    }) as unknown as ShardedStage;
+  const stage = (more: { model?: string; device?: string; options?: object } = {}): Parameters<typeof rateKey>[0] => ({
+    format: 'f',
+    options: { dtype: 'fp32', batch: 8, size: 64, ...{ shardSize: 1 }, ...more.options },
+    model: { fingerprint: more.model ?? 'm' },
+    devices: [{ name: more.device ?? 'cpu', threads: 2 } as DeviceInfo],
+  });
   const keys = [
     rateKey(stage(), {}),
     rateKey(stage({ model: 'n' }), {}),
@@ -85,20 +83,16 @@ test('another model, device, dtype, size or number of processes has another rate
 
 test('mining tells its minutes: at the rate of an earlier mining, or else at most those at the rate of the scan', async () => {
   process.env.DIFFMINE_CACHE = join(folder, 'mining');
-  const stage = {
-    folder: { manifest: { format: 'f', options: { dtype: 'fp32', batch: 8, size: 64, shardSize: 1 } } },
-    model: { fingerprint: 'm' },
-    devices: [{ name: 'cpu', threads: 2 }],
-  } as unknown as ShardedStage;
-  const { manifest } = stage.folder;
+  const manifest = { format: 'f', options: { dtype: 'fp32', batch: 8, size: 64 } } as const;
+  const [model, device] = [{ fingerprint: 'm' }, { name: 'cpu', threads: 2 } as DeviceInfo];
   const cost = (images: number): FeatureCost =>
     new FeatureCost(images, { upBlock: 1, ensemble: 8, batch: 4 } as MineRecord['options'], {
-      manifest: { ...manifest, model: stage.model } as unknown as Manifest,
-      device: stage.devices[0],
+      manifest: { ...manifest, model } as unknown as Manifest,
+      device,
       threads: undefined,
     });
   expect(await cost(90).sentence(false)).toBe('Features: 90 images, 8 forward passes each through part of the UNet.');
-  await rememberRate(rateKey(stage, {}), 4);
+  await rememberRate(rateKey({ ...manifest, model, devices: [device] }, {}), 4);
   expect(await cost(90).sentence(true)).toBe(
     "Features: 90 images, counted for each label that needs it, 8 forward passes each through part of the UNet, at most about 3 min at the scan's rate.",
   );

@@ -21,9 +21,9 @@ export class FeatureCost {
     private readonly options: MineRecord['options'],
     { manifest, device, threads }: { manifest: Manifest; device: DeviceInfo; threads: number | undefined },
   ) {
-    const { model } = manifest;
+    const { format, model } = manifest;
     const of = (options: Manifest['options']): string =>
-      rateKey({ folder: { manifest: { format: manifest.format, options } }, model, devices: [device] }, { threads });
+      rateKey({ format, options, model, devices: [device] }, { threads });
     this.scan = of(manifest.options);
     this.key = `mine block${options.upBlock} ${of({ ...manifest.options, batch: options.batch })}`;
   }

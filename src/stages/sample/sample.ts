@@ -25,7 +25,6 @@ import { writeGrid } from '../../models/grid.js';
 import type { Hooks, Progress } from '../../util/hooks.js';
 import { count, duration, whole } from '../../web/html.js';
 import { knownRate, rateKey, rememberRate } from '../../pipeline/rates.js';
-import type { ShardedManifest } from '../../runs/sharded-manifest.js';
 
 /** The grid shows the first labels and the first images of each: it is there to be looked at. */
 const SHEET_ROWS = 40;
@@ -106,8 +105,7 @@ export function sampleKey(
   batch: number,
 ): string {
   const { format, options } = record;
-  const manifest = { format, options: { ...options, batch } } as unknown as Pick<ShardedManifest, 'format' | 'options'>;
-  return rateKey({ folder: { manifest }, model, devices: [device] }, { threads });
+  return rateKey({ format, options: { ...options, batch }, model, devices: [device] }, { threads });
 }
 
 /** @returns the batch: UNet calls per forward pass */
