@@ -48,13 +48,14 @@ const GUIDES = {
 
 const dist = (file) => import(pathToFileURL(path.join(root, 'dist', file)).href);
 
-/** @returns each command's name, summary, examples and options as rows { flag, what, fallback }; `common` for every command */
+/** @returns each command's name, summary, examples and options as rows { group, flag, what, fallback }; `common` for every command */
 async function optionTables() {
   const { COMMANDS, loadCommand } = await dist('cli/commands.js');
   const { COMMON, flagsOf } = await dist('cli/options.js');
   const commands = await Promise.all(COMMANDS.map(loadCommand));
   const rows = (command) =>
     Object.entries(flagsOf(command)).map(([name, option]) => ({
+      group: option.group,
       flag: option.placed
         ? `\`${name.toUpperCase()}\``
         : `\`--${name}\`${option.alias ? `, \`${option.alias.length > 1 ? '--' : '-'}${option.alias}\`` : ''}`,
@@ -121,6 +122,13 @@ async function describeOptions(page) {
 
 const cell = (text) => text.replaceAll('|', '\\|').replaceAll('<', '&lt;');
 
+/** Options by group, as --help has them; a single group needs no name. */
+function tables(rows) {
+  const groups = [...new Set(rows.map(({ group }) => group))];
+  if (groups.length === 1) return table(rows);
+  return groups.map((group) => `**${group}**\n\n${table(rows.filter((row) => row.group === group))}`).join('\n\n');
+}
+
 function table(rows) {
   const lines = rows.map(({ flag, what, fallback }) => `| ${flag} | ${cell(what)} | ${cell(fallback)} |`);
   return ['| option | description | default |', '|---|---|---|', ...lines].join('\n');
@@ -137,7 +145,7 @@ async function cliPage() {
         .replace(/\.md.*/, '')
         .replace('README', 'datasets')}](${GUIDES[name]}).`,
       ...(usage ? [`\`\`\`sh\n${usage}\n\`\`\``] : []),
-      ...(options.length ? [table(options)] : ['No options of its own.']),
+      ...(options.length ? [tables(options)] : ['No options of its own.']),
     ].join('\n\n');
   });
   return `${[

@@ -9,7 +9,8 @@ interface Entry extends Listed {
 export const COMMANDS: readonly Entry[] = [
   {
     name: 'setup',
-    describe: 'Find or download LibTorch, and take a prebuilt addon or build one; fast when everything is in place',
+    describe:
+      'Find or download LibTorch, and use a prebuilt addon or build one; takes no time when everything is in place',
     load: async () => (await import('./commands/setup.js')).setupCommand,
   },
   {
@@ -37,7 +38,7 @@ export const COMMANDS: readonly Entry[] = [
   },
   {
     name: 'estimate-train',
-    describe: 'Estimate memory, time and price of a training',
+    describe: 'Estimate memory, disk space, time and price of a training (also: estimate train)',
     places: ['dataset'],
     load: async () => (await import('./commands/estimate-train.js')).estimateTrainCommand,
   },
@@ -92,7 +93,7 @@ export const COMMANDS: readonly Entry[] = [
   {
     name: 'push',
     describe: 'Copy a run from a directory to a bucket',
-    places: ['folder', 'run'],
+    places: ['run', 'destination'],
     load: async () => (await import('./commands/push.js')).pushCommand,
   },
   {
@@ -128,24 +129,24 @@ export const COMMANDS: readonly Entry[] = [
   },
   {
     name: 'worker',
-    describe: 'Work on the shards of a queue, on any machine that sees the runs',
+    describe: 'Process the shards of a queue, on any machine that can read and write the runs',
     load: async () => (await import('./commands/worker.js')).workerCommand,
   },
   {
     name: 'status',
-    describe: 'Show how far a run is, and what its queue holds',
+    describe: 'Show the progress of a run, and the state of its shards in the queue',
     places: ['run'],
     load: async () => (await import('./commands/status.js')).statusCommand,
   },
   {
     name: 'retry',
-    describe: 'Put the unfinished shards of a run in the queue again',
+    describe: 'Put the unfinished shards of a run back in the queue',
     places: ['run'],
     load: async () => (await import('./commands/retry.js')).retryCommand,
   },
   {
     name: 'cancel',
-    describe: 'Take a run off the queue',
+    describe: 'Remove a run from the queue',
     places: ['run'],
     load: async () => (await import('./commands/cancel.js')).cancelCommand,
   },

@@ -11,12 +11,13 @@ const COMMON_FLAGS = flagsOf({ options: COMMON });
 
 /** The options of a command for yargs: names, help and groups only; values are checked by readValues. */
 export function declare(sub: Argv, one: Command): Argv {
-  sub.usage(
-    `diffmine ${one.name} ${(one.places ?? []).map((name) => name.toUpperCase()).join(' ')} [options]${one.line ? ' -- COMMAND ...' : ''}\n\n${one.describe}`,
-  );
-  for (const [name, option] of Object.entries({ ...flagsOf(one), ...COMMON_FLAGS })) {
+  const flags = flagsOf(one);
+  const places = (one.places ?? []).map((name) => placeholder(name, flags[name]));
+  const line = ['diffmine', one.name, ...places, '[options]', ...(one.line ? ['-- COMMAND ...'] : [])].join(' ');
+  sub.usage(`${line}\n\n${one.describe}`);
+  for (const [name, option] of Object.entries({ ...flags, ...COMMON_FLAGS })) {
     if (option.placed) {
-      sub.positional(name, { describe: option.help, type: 'string' });
+      sub.positional(name, { describe: option.help });
       continue;
     }
     sub.option(name, {
@@ -33,6 +34,10 @@ export function declare(sub: Argv, one: Command): Argv {
   for (const [line, what] of one.examples ?? []) sub.example(line, what);
   return sub;
 }
+
+/** How a usage line has a value that is given by place: DATASET, or [DATASET] if it may be left out. */
+const placeholder = (name: string, flag: Flag | undefined): string =>
+  flag?.required === false ? `[${name.toUpperCase()}]` : name.toUpperCase();
 
 /** What was typed for a command's options and those of every command, and what the configuration file sets, by name. */
 export async function rawOf(

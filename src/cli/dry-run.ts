@@ -27,7 +27,7 @@ export function scanPlanText({ path, begun, estimate }: ScanPlan, outputs: reado
 
 export function trainPlanText({ path, begun, estimate }: TrainPlan): string {
   return [
-    ...(estimate ? [trainingText(estimate, UNMEASURED.replace('estimate', 'estimate train'))] : []),
+    ...(estimate ? [trainingText(estimate, UNMEASURED.replace('estimate', 'estimate-train'))] : []),
     ...(begun ? [line('resumes', `at step ${begun.step} of ${begun.steps}`)] : []),
     ...outputsText(path, ['the model folder', 'train.json', 'metrics.jsonl', 'train-report.html']),
   ].join('\n');

@@ -56,7 +56,7 @@ export async function readLine(words: readonly string[]): Promise<Line> {
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       'The command after -- has --queue.',
-      'Leave it out there. diffmine submit k8s --queue takes the name of a Secret.',
+      'Leave it out there. diffmine submit k8s --queue-secret takes the name of a Secret.',
     );
   const options = Object.fromEntries(
     Object.keys({ ...flagsOf(command), ...flagsOf({ options: COMMON }) })

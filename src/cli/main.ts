@@ -2,6 +2,7 @@
 // It loads the module of the command that is called, and nothing large, so that --help is fast.
 import { createRequire } from 'node:module';
 import { DiffmineError, EXIT_CODES, asDiffmineError } from '../util/errors.js';
+import type { Group } from '../options/option.js';
 import { COMMANDS, loadCommand } from './commands.js';
 import { nearest } from '../util/nearest.js';
 import { Output } from './output.js';
@@ -10,6 +11,8 @@ import type { Runnable } from './run-command.js';
 
 // Its ESM build breaks help texts in the middle of words.
 const yargs = createRequire(import.meta.url)('yargs') as typeof import('yargs').default;
+
+const EVERY_COMMAND: `${Group}:` = 'Every command:';
 
 /** Say how to print, not what to do. */
 const OUTPUT_FLAGS: ReadonlySet<string> = new Set(['--json', '--quiet', '-q', '--verbose', '-v']);
@@ -75,7 +78,8 @@ async function parse(argv: string[], flags: string[], output: Output): Promise<n
         ? error
         : new DiffmineError('INVALID_ARGUMENT', usageSentence(message ?? error.message), 'See: diffmine --help');
     })
-    .option('version', { describe: 'Show the version and the LibTorch in use', type: 'boolean', group: 'Output:' })
+    .option('version', { describe: 'Show the version and the LibTorch in use', type: 'boolean', group: EVERY_COMMAND })
+    .group('help', EVERY_COMMAND)
     .wrap(process.stdout.isTTY ? Math.min(120, process.stdout.columns) : 100)
     .epilogue(
       `Exit codes: 0 done, ${EXIT_CODES.CHECK_FAILED} check failed, ${EXIT_CODES.INVALID_ARGUMENT} wrong option, ${EXIT_CODES.MODEL_INVALID} unusable input, ${EXIT_CODES.SETUP} set-up or device, ${EXIT_CODES.IO} reading or writing, ${EXIT_CODES.RUN_MISMATCH} another run's folder, ${EXIT_CODES.NUMERICS} results not finite, ${EXIT_CODES.INTERNAL} bug, ${EXIT_CODES.CANCELLED} interrupted.`,

@@ -2,26 +2,26 @@
 // keys of the API in kebab case. The order of precedence: flag, then --config file, then the default of the stage.
 import { given, type Given } from '../options/check.js';
 import * as fields from '../options/fields.js';
-import { describeAll, kebab, option, optionsOf, type Described, type Schema } from '../options/option.js';
+import { describeAll, GROUPS, kebab, option, optionsOf, type Described, type Schema } from '../options/option.js';
 import { DiffmineError } from '../util/errors.js';
 
 /** Every command has these. `json`, `config`, `help` and `version` are read before anything else. */
 export const COMMON = optionsOf('diffmine', {
   config: option(fields.path().optional(), {
-    group: 'Output',
+    group: 'Every command',
     description: 'YAML file with options; flags take precedence',
   }),
   json: option(fields.flag().default(false), {
-    group: 'Output',
+    group: 'Every command',
     description: 'Print the result, or the error, as JSON on stdout',
   }),
   quiet: option(fields.flag().default(false), {
-    group: 'Output',
+    group: 'Every command',
     description: 'Print errors only: no progress, no notes',
     alias: 'q',
   }),
   verbose: option(fields.flag().default(false), {
-    group: 'Output',
+    group: 'Every command',
     description: 'Print more notes, and errors with cause and stack',
     alias: 'v',
   }),
@@ -29,7 +29,10 @@ export const COMMON = optionsOf('diffmine', {
 
 /** Of commands on a run. */
 export const RUN = {
-  run: option(fields.path(), { group: 'What', description: 'Run written by scan: a directory, or s3://BUCKET/PREFIX' }),
+  run: option(fields.path(), {
+    group: 'Input',
+    description: 'Run written by scan: a directory, or s3://BUCKET/PREFIX',
+  }),
 };
 
 /** What has options: a command, or the options of every command. */
@@ -63,9 +66,9 @@ const othersNamed: Naming = (text) => text.replace(/`([a-z][A-Za-z]*)`/g, (_, ke
 const labelOf = ({ key, name }: Described, places: readonly string[]): string =>
   places.includes(key) ? name.toUpperCase() : `--${name}`;
 
-/** A command's options by name: a line each in --help, and the keys of a configuration file. */
+/** A command's options by name, group by group: a line each in --help, and the keys of a configuration file. */
 export function flagsOf({ options, places = [] }: Optioned): Record<string, Flag> {
-  const all = describeAll(options);
+  const all = describeAll(options).sort((a, b) => GROUPS.indexOf(a.group) - GROUPS.indexOf(b.group));
   const named = namingOf(new Map(all.map((one) => [one.key, labelOf(one, places)])));
   return Object.fromEntries(
     all.map((one) => {

@@ -2,20 +2,26 @@
 // of the API as keys; names on the command line and in configuration files are derived from the keys.
 import { z } from 'zod';
 
-export type Group =
-  | 'What'
-  | 'Prompts'
-  | 'Images'
-  | 'Scoring'
-  | 'Sampling'
-  | 'Mining'
-  | 'Training'
-  | 'Comparison'
-  | 'Device'
-  | 'Run folder'
-  | 'Cluster'
-  | 'Output'
-  | 'Set-up';
+/** Of options, in the order in which help texts have them. */
+export const GROUPS = [
+  'Input',
+  'Dataset',
+  'Estimate',
+  'Prompts',
+  'Images',
+  'Scoring',
+  'Sampling',
+  'Mining',
+  'Training',
+  'Comparison',
+  'Set-up',
+  'Cluster',
+  'Run folder',
+  'Output',
+  'Device',
+  'Every command',
+] as const;
+export type Group = (typeof GROUPS)[number];
 
 /** Properties of a type of values (fields.ts). */
 export interface Kind {

@@ -62,7 +62,7 @@ export const TIMESTEPS = {
 export const LOSS = option(fields.oneOf(LOSSES).default('squared'), {
   group: 'Scoring',
   description:
-    "Denoising loss: squared as in the paper, absolute, or huber (squared for errors well below 0.1, the noise's standard deviation being 1, and absolute above)",
+    'Denoising loss: squared as in the paper, absolute, or huber (squared for errors well below 0.1, absolute for errors well above; the noise has standard deviation 1)',
 });
 
 export const CONTRAST = {
@@ -79,7 +79,7 @@ export const CONTRAST = {
   othersPerSample: option(fields.wordOr('all', fields.whole(1, 1_000_000)).default(1), {
     group: 'Scoring',
     description:
-      'With `against` others: how many other labels each sample is contrasted with, in turn; all contrasts every sample with their mean',
+      'With `against` others: number of other labels that each sample is contrasted with, taken in turn; all contrasts every sample with the mean of all other labels',
   }),
 };
 
@@ -87,7 +87,7 @@ export const RACE = {
   race: option(fields.race().default(false), {
     group: 'Scoring',
     description:
-      'Stop scoring images that are unlikely to hold one of the `top` patches of their label; half drops the worse half in each round',
+      'Score in rounds, and after each round drop images that are unlikely to hold one of the `top` patches of their label: by `raceRisk`, or with half the worse half of the images',
   }),
   raceRisk: option(fields.belowOne().optional(), {
     group: 'Scoring',
@@ -98,7 +98,7 @@ export const RACE = {
 
 export const UNTRAINED = option(fields.flag().default(false), {
   group: 'Scoring',
-  description: 'Use random UNet weights, as a control for evaluate',
+  description: 'Use random UNet weights, for a control run (evaluate --control-run)',
 });
 
 export const PER_IMAGE = option(fields.whole(1, 10_000).default(5), {
@@ -164,7 +164,7 @@ export const MINING = optionsOf('mine', {
   restarts: RESTARTS,
   diverse: option(fields.flag().default(false), {
     group: 'Mining',
-    description: 'Add a ranking with fewer patches of the same element',
+    description: 'Add a fourth ranking, diverse, with fewer patches of the same element',
   }),
   recenter: option(fields.flag().default(false), {
     group: 'Mining',
@@ -186,23 +186,23 @@ export const MINING = optionsOf('mine', {
   evidenceImages: option(fields.whole(0, 10_000).default(50), {
     group: 'Mining',
     description:
-      'Images per label that clusters are tested on, at most a quarter of the images; clusters are not learned from them; 0 skips the test',
+      'Images per label set aside to test the clusters on, at most a quarter of the images; 0 skips the test',
   }),
   trends: option(fields.flag().default(false), {
     group: 'Mining',
     description:
-      'For labels that are numbers or decades: cluster the patches of all labels together and count each element in every label',
+      'For labels that are numbers or decades: cluster the patches of all labels together into elements, and count each element in every label',
   }),
   elements: option(fields.wordOr('auto', fields.whole(2, 10_000)).default('auto'), {
     group: 'Mining',
-    description: 'With `trends`: clusters of all labels together; auto makes one per 10 patches, at most 256',
+    description: 'With `trends`: number of elements; auto makes one per 10 patches, at most 256',
   }),
   trendImages: option(fields.whole(5, 100_000).default(200), {
     group: 'Mining',
-    description: 'With `trends`: images per label in which the elements are looked for',
+    description: 'With `trends`: images per label that are searched for the elements',
   }),
   keepDuplicates: option(fields.flag().default(false), {
     group: 'Mining',
-    description: 'Rank all near-duplicate images, instead of one of each',
+    description: 'Rank all images of a group of near-duplicates, instead of one',
   }),
 });

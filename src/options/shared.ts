@@ -6,51 +6,51 @@ import { option, type About } from './option.js';
 /** How a dataset's tables and lists are read. */
 export const TABLES = {
   encoding: option(fields.encoding().optional(), {
-    group: 'What',
+    group: 'Dataset',
     description: "Text encoding of the dataset's tables and lists, such as windows-1252, shift_jis or gbk",
     shown: 'utf-8',
   }),
   imageRoot: option(fields.path().optional(), {
-    group: 'What',
+    group: 'Dataset',
     description: "Folder that a table's relative image paths start from",
     shown: "the table's folder",
   }),
   imageColumn: option(fields.text().optional(), {
-    group: 'What',
+    group: 'Dataset',
     description: "Column of a table with the image's path, or its bytes in Parquet",
     shown: 'image, else path or file_name',
   }),
   labelColumn: option(fields.text().optional(), {
-    group: 'What',
+    group: 'Dataset',
     description: 'Column of a table with the label',
     shown: 'label',
   }),
   labelFrom: option(fields.text().optional(), {
-    group: 'What',
+    group: 'Dataset',
     description:
       "Where labels come from: folder, a regular expression on the image's path whose group is the label, or a column (in tar shards an ending such as cls, or a field of the .json)",
     shown: 'folders or the label column',
   }),
   bin: option(fields.bin().optional(), {
-    group: 'What',
+    group: 'Dataset',
     description: 'Bins that numeric labels are put into: START:STOP:STEP such as 1920:2000:10, or q4 for quartiles',
   }),
   map: option(fields.path().optional(), {
-    group: 'What',
+    group: 'Dataset',
     description:
-      'File that renames labels: YAML or JSON {old: new}, or a CSV or TSV of two columns; an empty name leaves a label out',
+      'File that renames labels: YAML or JSON {old: new}, or a CSV or TSV of two columns; an empty new name leaves the label out',
   }),
   sample: option(fields.whole(1).optional(), {
-    group: 'What',
+    group: 'Dataset',
     description: 'Use only this many images of each label, chosen at random',
   }),
   sampleSeed: option(fields.whole(0).optional(), {
-    group: 'What',
+    group: 'Dataset',
     description: 'Seed of the random choice of `sample`',
     shown: '0',
   }),
   limit: option(fields.whole(1).optional(), {
-    group: 'What',
+    group: 'Dataset',
     description: 'Use only this many images, spread evenly over the dataset',
   }),
 };
@@ -59,7 +59,7 @@ export const DATASET_DESCRIPTION =
   'Folder with one folder of images per label, a table (.csv, .tsv, .jsonl, .parquet) with the columns image (or path) and label, WebDataset .tar shards, Parquet with image bytes, or a pattern of such files';
 
 export const DATASET = {
-  dataset: option(fields.path(), { group: 'What', description: DATASET_DESCRIPTION }),
+  dataset: option(fields.path(), { group: 'Input', description: DATASET_DESCRIPTION }),
   ...TABLES,
 };
 
@@ -67,47 +67,47 @@ export const DATASET = {
 export const HOLDOUT = option(fields.belowOne().optional(), {
   group: 'Images',
   description:
-    'Use only the images that train keeps out with the same fraction (by a hash of their names); 0 uses all images',
+    'Use only the held-out images, those that train keeps out with the same fraction (by a hash of their names); 0 uses all images',
   shown: "the model's holdout for this dataset, else 0",
 });
 
 /** Of stages on a run, which knows its dataset. */
 export const MOVED_DATASET = option(fields.path().optional(), {
-  group: 'What',
+  group: 'Input',
   description: 'Where the dataset is now, if it has moved',
   shown: "the run's dataset",
 });
 
 export const MODEL = {
   model: option(fields.path(), {
-    group: 'What',
+    group: 'Input',
     description:
       'Model: a folder in the diffusers layout with safetensors weights, an original checkpoint (FILE.safetensors), or owner/name[@revision][:variant] of the Hugging Face hub',
   }),
   variant: option(fields.variant().optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'Weight variant to read, such as fp16 or non_ema, for components that have it',
   }),
   t5: option(fields.flag().default(true), {
-    group: 'What',
+    group: 'Input',
     description: 'Use T5, the third text encoder of Stable Diffusion 3, if the model has it',
     negated: 'Leave out T5, the third text encoder of Stable Diffusion 3',
   }),
   vae: option(fields.path().optional(), {
-    group: 'What',
+    group: 'Input',
     description:
       "VAE to use instead of the model's: a .safetensors file, a folder, or owner/name of the Hugging Face hub",
   }),
   lora: option(fields.paths().optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'LoRA to add to the weights, FILE or FILE:SCALE; may be given several times',
   }),
   prediction: option(fields.oneOf(['epsilon', 'v_prediction']).optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'What a checkpoint of Stable Diffusion 2.x predicts, if the file does not say',
   }),
   tokenizer: option(fields.path().optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'Folder with the tokenizer of a checkpoint',
     shown: "CLIP's",
   }),
@@ -121,7 +121,7 @@ export const OUT = {
 };
 
 export const BOX_FRAME = option(fields.oneOf(BOX_FRAMES).default('auto'), {
-  group: 'What',
+  group: 'Input',
   description:
     'Whether boxes and masks refer to the upright image or to the image as stored, before its EXIF orientation is applied',
 });
@@ -183,7 +183,7 @@ export const SPLIT = {
   shard: option(fields.part().optional(), {
     group: 'Run folder',
     description:
-      'Run only part i/n of the shards, such as 0/8 for the first of eight; auto (or auto/n) in a job array begins with the part of its task, then takes what is left',
+      'Run only part i/n of the shards, such as 0/8 for the first of eight; auto (or auto/n) in a job array starts with the part of its own task, then takes any shards that are left',
   }),
   workers: option(fields.whole(1, 256).optional(), {
     group: 'Device',

@@ -77,7 +77,7 @@ describe('usage errors', () => {
     [['scan', DATASET, '--model', 'm'], '--out is missing.', 'diffmine scan --help'],
     [['scan'], 'DATASET is missing.', 'diffmine scan --help'],
     [['scan', DATASET, 'more', '--model', 'm', '--out', 'o'], 'scan got an unexpected argument "more".', 'Quote'],
-    [['verify', DATASET, '--dtype', 'fp8'], '--dtype is "fp8"; expected one of fp32, bf16, fp16.', ''],
+    [['verify', DATASET, '--dtype', 'fp8'], '--dtype is "fp8"; expected one of auto, fp32, bf16, fp16.', ''],
     [['--samples', '3'], 'There is no command "3".', 'diffmine'],
     [['--samples=3'], 'No command was given.', 'scan'],
   ])('%j', async (args, message, hint) => {

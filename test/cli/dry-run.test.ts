@@ -82,7 +82,7 @@ withAddon('train: steps, memory and what is written', async () => {
   const ran = await cli(train);
   expect(ran).toMatchObject({ code: 0 });
   expect(ran.stdout).toMatch(/^steps: +7 of 4 images at 32 px, [\d.]+ epochs of 12 images$/m);
-  expect(ran.stdout).toMatch(/^time: +unknown without a rate: diffmine estimate train measures it$/m);
+  expect(ran.stdout).toMatch(/^time: +unknown without a rate: diffmine estimate-train measures it$/m);
   expect(ran.stdout).toContain(`${at('tuned')}: the model folder, train.json`);
   expect(existsSync(at('tuned'))).toBe(false);
 });

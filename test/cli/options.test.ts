@@ -3,11 +3,12 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { readConfig } from '../../src/cli/config.js';
 import { nearest } from '../../src/util/nearest.js';
-import { COMMON, flagsOf, readValues } from '../../src/cli/options.js';
-import { optionsOf } from '../../src/options/option.js';
+import { COMMON, flagsOf, readValues, type Flag } from '../../src/cli/options.js';
+import { GROUPS, optionsOf } from '../../src/options/option.js';
 import { MINE } from '../../src/stages/mine/options.js';
 import { SCAN } from '../../src/stages/scan/options.js';
 import { DiffmineError } from '../../src/util/errors.js';
+import { COMMANDS } from '../helpers/commands.js';
 import { temporaryFolder } from '../helpers/folders.js';
 
 const needed = { dataset: 'photos', model: 'sd15', out: 'run' };
@@ -163,6 +164,47 @@ describe('configuration files', () => {
       message: expect.stringContaining('cannot be read'),
     });
   });
+});
+
+/** Values that only some commands can take; the others refuse them by name. */
+const NOT_EVERYWHERE: Record<string, readonly unknown[]> = {
+  size: ['source'],
+  't-range': ['auto'],
+  'images-per-label': [0],
+};
+
+describe('one file serves all commands', () => {
+  const byName = new Map<string, Flag[]>();
+  for (const command of COMMANDS)
+    for (const [name, flag] of Object.entries(flagsOf(command))) byName.set(name, [...(byName.get(name) ?? []), flag]);
+  const shared = [...byName].filter(([, flags]) => flags.length > 1);
+
+  test.each(shared)('%s: what one command takes, every command takes', (name, flags) => {
+    const tried = [
+      'auto',
+      'all',
+      'source',
+      'null',
+      0,
+      2,
+      0.5,
+      '0.1,0.7',
+      'redis://host',
+      ...flags.flatMap((flag) => flag.choices ?? []),
+    ];
+    const odd = tried.filter((value) => {
+      const taken = flags.map(({ field }) => field.safeParse(value).success);
+      return taken.includes(true) && taken.includes(false);
+    });
+    expect(odd).toEqual(NOT_EVERYWHERE[name] ?? []);
+  });
+});
+
+test('help lists the groups of options in one order in every command', () => {
+  for (const command of COMMANDS) {
+    const groups = [...new Set(Object.values(flagsOf(command)).map(({ group }) => group))];
+    expect(groups).toEqual(GROUPS.filter((group) => groups.includes(group)));
+  }
 });
 
 test('the nearest word is found within its limit', () => {

@@ -124,7 +124,7 @@ test('the schema finds mistakes', async () => {
 });
 
 test('with a queue: a job that fills it, and workers that KEDA starts while shards wait or are worked on', async () => {
-  const [map, enqueue, workers, ...none] = await kubernetes({ queue: 'redis', parts: '64' });
+  const [map, enqueue, workers, ...none] = await kubernetes({ 'queue-secret': 'redis', parts: '64' });
   expect(none).toEqual([]);
   expect(() => new ConfigMap(map as never).validate()).not.toThrow();
   expect(() => new Job(enqueue as never).validate()).not.toThrow();

@@ -1,5 +1,6 @@
 // bench: measures speed, and compares it with a baseline in CI.
 import { appendFile } from 'node:fs/promises';
+import type { Dtype } from '../../engine/types.js';
 import { benchMarkdown } from '../../tools/bench/markdown.js';
 import { OPTIMIZATIONS } from '../../tools/bench/optimizations.js';
 import { pick } from '../../util/pick.js';
@@ -86,7 +87,8 @@ export const benchCommand = command({
     const baseline = values.compare === undefined ? undefined : await readBaseline(values.compare);
     const { id: device } = chooseDevice(values.device, 'fp32');
     const gpu = device.startsWith('cuda');
-    const dtypes = values.dtype ?? (gpu ? (['fp16'] as const) : (['fp32', 'bf16'] as const));
+    const allDtypes: Dtype[] = gpu ? ['fp16'] : ['fp32', 'bf16'];
+    const dtypes = values.dtype.flatMap((dtype) => (dtype === 'auto' ? allDtypes : [dtype]));
     for (const dtype of dtypes) chooseDevice(device, dtype);
     let latents = values.latents ?? [32, 64];
     if (values.size) {
@@ -103,9 +105,9 @@ export const benchCommand = command({
       {
         model: values.model,
         device,
-        dtypes: [...dtypes],
+        dtypes,
         latents: unetCalls ? latents : [],
-        batches: values.batch ?? [gpu ? 64 : 2],
+        batches: values.batch.map((batch) => (batch === 'auto' ? (gpu ? 64 : 2) : batch)),
         repeats: values.repeats,
         stages: values.stages,
         ...pick(values, 'variant', 'threads', 'diffusers', 'diffusersCompile', 'disable'),

@@ -50,7 +50,7 @@ export function compareText(summary: CompareSummary): string {
 export const compareCommand = command({
   options: optionsOf('compare', {
     ...RUN,
-    other: option(fields.path(), { group: 'What', description: 'Run to compare it with' }),
+    other: option(fields.path(), { group: 'Input', description: 'Second run: a directory, or s3://BUCKET/PREFIX' }),
     ...COMPARE.shape,
   }),
   examples: [

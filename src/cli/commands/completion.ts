@@ -5,7 +5,7 @@ import { command, SHELLS } from '../command.js';
 
 export const completionCommand = command({
   options: optionsOf('completion', {
-    shell: option(fields.oneOf(SHELLS), { group: 'What', description: 'Shell to complete in' }),
+    shell: option(fields.oneOf(SHELLS), { group: 'Input', description: 'Shell to complete in' }),
   }),
   examples: [
     ['source <(diffmine completion bash)', 'In this shell; add the line to ~/.bashrc for all'],

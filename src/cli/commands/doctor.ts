@@ -8,8 +8,8 @@ import { table } from '../output.js';
 export const doctorCommand = command({
   options: optionsOf('doctor', {
     store: option(fields.path().optional(), {
-      group: 'What',
-      description: 'Also check whether runs can be kept at this place in a bucket: s3://BUCKET/PREFIX',
+      group: 'Input',
+      description: 'Also check that runs can be stored in this bucket: s3://BUCKET/PREFIX',
     }),
   }),
   async handle({ store }) {

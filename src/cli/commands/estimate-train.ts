@@ -46,9 +46,9 @@ export const estimateTrainCommand = command({
   native: ({ like }) => like === undefined,
   options: ESTIMATE_TRAIN,
   examples: [
-    ['diffmine estimate train photos --new small', 'A training from scratch, timed on this machine'],
+    ['diffmine estimate-train photos --new small', 'A training from scratch, timed on this machine'],
     [
-      'diffmine estimate train --like sd15 --images 5000 --steps 4000 --device a100 --dtype fp16 --per-hour 1.8',
+      'diffmine estimate-train --like sd15 --images 5000 --steps 4000 --device a100 --dtype fp16 --per-hour 1.8',
       'Without weights or a GPU',
     ],
   ],

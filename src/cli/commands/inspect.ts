@@ -125,7 +125,7 @@ function inspectionText(found: Inspection): string {
 
 export const inspectCommand = command({
   options: optionsOf('inspect', {
-    path: option(fields.path(), { group: 'What', description: 'Model, dataset, run or demo directory' }),
+    path: option(fields.path(), { group: 'Input', description: 'Model, dataset, run or demo directory' }),
     ...INSPECT.shape,
   }),
   async handle({ path, ...options }, { signal }) {

@@ -27,10 +27,10 @@ export function hubFilesText({ model, renamed, revision, path, files, bytes, mis
 export const pullCommand = command({
   options: optionsOf('pull', {
     source: option(fields.text(), {
-      group: 'What',
+      group: 'Input',
       description: 'Model of the Hugging Face hub: owner/name[@revision][:variant]; or a run: s3://BUCKET/PREFIX',
     }),
-    folder: option(fields.path().optional(), { group: 'What', description: 'Of a run: directory to copy it to' }),
+    folder: option(fields.path().optional(), { group: 'Input', description: 'For a run: directory to copy it to' }),
     ...PULL.shape,
   }),
   examples: [
@@ -73,7 +73,7 @@ async function run(
     throw new DiffmineError('INVALID_ARGUMENT', '`folder` is missing.', 'Give the directory to copy the run to.');
   const { pull } = await import('../../tools/copy/copy.js');
   const summary = await pull(
-    { run: place, folder },
+    { source: place, folder },
     { signal, onProgress: output.progress, onLog: (line) => output.log(line) },
   );
   return {

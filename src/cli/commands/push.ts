@@ -6,15 +6,15 @@ import { command } from '../command.js';
 
 export const pushCommand = command({
   options: optionsOf('push', {
-    folder: option(fields.path(), { group: 'What', description: 'Run directory' }),
-    run: option(fields.path(), { group: 'What', description: 'Where to copy it: s3://BUCKET/PREFIX' }),
+    run: option(fields.path(), { group: 'Input', description: 'Run directory to copy' }),
+    destination: option(fields.path(), { group: 'Input', description: 'Where to copy it: s3://BUCKET/PREFIX' }),
   }),
   examples: [['diffmine push cars s3://scans/cars', 'Copy a run with its results to a bucket']],
   resumeHint: 'What is copied is kept. Run the same command to continue.',
-  async handle({ folder, run }, { output, signal }) {
+  async handle({ run, destination }, { output, signal }) {
     const { push } = await import('../../tools/copy/copy.js');
     const summary = await push(
-      { folder, run },
+      { run, destination },
       { signal, onProgress: output.progress, onLog: (line) => output.log(line) },
     );
     return {

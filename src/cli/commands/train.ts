@@ -174,7 +174,7 @@ export const trainCommand = command({
       description: 'Output directory, which becomes the model folder: new, or one to resume',
     }),
     listSizes: option(fields.flag().default(false), {
-      group: 'What',
+      group: 'Input',
       description: 'List the sizes for `new` and exit',
     }),
     dryRun: DRY_RUN,

@@ -40,7 +40,7 @@ export const verifyCommand = command({
   native: true,
   options: optionsOf('verify', {
     folder: option(fields.path(), {
-      group: 'What',
+      group: 'Input',
       description: 'Folder with diffmine-golden-1 manifests, at any depth',
     }),
     ...VERIFY.shape,

@@ -6,7 +6,7 @@ import { DEVICE, SPLIT } from '../../options/shared.js';
 
 /** Of commands that look at a queue or work on it. */
 export const QUEUE = option(fields.queue().optional(), {
-  group: 'What',
+  group: 'Input',
   description: 'Redis or PostgreSQL server of the queue, such as redis://host:6379',
   shown: 'DIFFMINE_QUEUE',
 });

@@ -17,7 +17,7 @@ export const GROUPING = optionsOf('cotypicality', {
   }),
   clusters: option(fields.wordOr('auto', fields.whole(1, 100_000)).default('auto'), {
     group: 'Mining',
-    description: 'Clusters; auto makes one per 25 places, at most 32',
+    description: 'Number of clusters; auto makes one per 25 places, at most 32',
   }),
   projection: option(fields.oneOf(PROJECTIONS).default('umap'), {
     group: 'Mining',
@@ -38,18 +38,18 @@ export interface GroupSettings extends z.output<typeof GROUPING> {}
 
 export const COTYPICALITY = optionsOf('cotypicality', {
   parallel: option(fields.path(), {
-    group: 'What',
+    group: 'Input',
     description: 'Output of translate: LABEL/NAME/source.png and LABEL/NAME/TARGET_LABEL.png',
   }),
   ...MODEL,
   ...OUT,
   labels: option(fields.labels().optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'Labels to compare, separated by commas',
     shown: 'all',
   }),
   boxes: option(fields.path().optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'Boxes in the source images to compare the clusters with',
   }),
   preset: PRESET,
@@ -63,7 +63,7 @@ export const COTYPICALITY = optionsOf('cotypicality', {
   }),
   places: option(fields.whole(1, 10_000).default(5), {
     group: 'Scoring',
-    description: 'Non-overlapping places kept per sequence',
+    description: 'Non-overlapping places to keep per sequence (an image with its translations)',
   }),
   ...GROUPING.shape,
   ...FEATURES,

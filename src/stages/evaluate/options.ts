@@ -20,18 +20,18 @@ export type {
 
 export const EVALUATE = optionsOf('evaluate', {
   boxes: option(fields.path(), {
-    group: 'What',
+    group: 'Input',
     description:
       "Boxes: a CSV with the columns image, x, y, w, h in pixels of the source image (label, kind, slot, city optional), NIH's BBox_List_2017.csv or a COCO .json",
   }),
   typicalColumn: option(fields.text().optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'Column with the label that a box is typical of',
     shown: "city, else label, else the image's label",
   }),
   boxFrame: BOX_FRAME,
   controlRun: option(fields.path().optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'Control: another run of the same images, such as one scanned with `untrained`',
   }),
   dataset: MOVED_DATASET,

@@ -26,32 +26,32 @@ const SCORING = SCAN.omit({
 export const LOCALIZE = optionsOf('localize', {
   ...SCORING,
   labels: option(fields.ownAllOrLabels().default('own'), {
-    group: 'What',
-    description: "Labels to map images under, separated by commas; own: each image's labels, all: every label",
+    group: 'Input',
+    description: "Labels to map each image under, separated by commas; own: the image's own labels, all: every label",
   }),
   baseline: option(fields.path().optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'Second model to compare with, or untrained for random weights',
   }),
   boxes: option(fields.path().optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'Boxes or masks to compare with: a CSV, BBox_List_2017.csv, a COCO .json or a folder of PNG masks',
   }),
   onlyMarked: option(fields.flag().default(false), {
-    group: 'What',
+    group: 'Input',
     description: 'Map only images that have boxes or masks',
   }),
-  boxFormat: option(fields.oneOf(BOX_FORMATS).default('auto'), { group: 'What', description: 'Format of `boxes`' }),
+  boxFormat: option(fields.oneOf(BOX_FORMATS).default('auto'), { group: 'Input', description: 'Format of `boxes`' }),
   boxFrame: BOX_FRAME,
   // the paper's: 32 px at 512
   blur: option(fields.atLeastZero().default(1 / 16), {
     group: 'Scoring',
-    description: 'Sigma of the Gaussian blur: below 1 a fraction of the short side, else px; 0 disables it',
+    description: 'Sigma of the Gaussian blur of a map: below 1 a fraction of the short side, else px; 0 disables it',
   }),
   bootstrap: BOOTSTRAP,
   overlays: option(fields.wordOr('all', fields.whole(0)).default(100), {
     group: 'Output',
-    description: 'Overlays drawn per label, images with boxes first',
+    description: 'Images per label to draw with their map on top, images with boxes first; all draws every image',
   }),
 });
 

@@ -15,22 +15,22 @@ export const MINE = optionsOf('mine', {
   patch: option(fields.whole(1, 16384).optional(), {
     group: 'Mining',
     description:
-      "Side of a patch in the resized image, px; another side than the scan's is ranked from its typicality maps",
+      "Side of a patch in the resized image, px; a side other than the scan's is scored from the stored typicality maps",
     shown: "the run's",
   }),
   model: option(fields.path().optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'Where the model is now, if it has moved',
     shown: "the run's",
   }),
   variant: option(fields.variant().optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'Weight variant to read, such as fp16 or non_ema, for components that have it',
     shown: "the run's",
   }),
   dataset: MOVED_DATASET,
   imageRoot: option(fields.path().optional(), {
-    group: 'What',
+    group: 'Input',
     description: "Folder that a table's relative image paths start from",
     shown: "the run's",
   }),

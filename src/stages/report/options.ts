@@ -8,7 +8,7 @@ export const REPORT = optionsOf('report', {
   dataset: MOVED_DATASET,
   controlPatches: option(fields.whole(0, 10_000).default(100), {
     group: 'Output',
-    description: 'Patches to show of each list that was not clustered',
+    description: 'Patches per label to show of each ranking that was not clustered',
   }),
   mapPatches: option(fields.whole(0, 65_000).default(20_000), {
     group: 'Output',

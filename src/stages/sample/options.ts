@@ -8,12 +8,13 @@ export const SAMPLE = optionsOf('sample', {
   ...MODEL,
   out: option(fields.path(), { group: 'Output', description: 'Output directory: new, or one to resume' }),
   labels: option(fields.labels().optional(), {
-    group: 'What',
-    description: 'Labels to sample; repeat the option, or separate the labels of a class model by commas',
+    group: 'Input',
+    description:
+      'Labels to generate images of: repeat the option; labels of a class model may also be separated by commas',
     shown: 'all labels of a class model',
   }),
   count: option(fields.whole(1, 1_000_000).default(8), {
-    group: 'What',
+    group: 'Input',
     description: 'Images per label',
     alias: 'n',
   }),

@@ -14,34 +14,34 @@ import { SIZE_NAMES } from './sizes.js';
 /** What a training begins with, a resumed one knows. */
 const SUBJECT = {
   from: option(fields.path().optional(), {
-    group: 'What',
+    group: 'Input',
     description:
       'Fine-tune the UNet of this model: a folder, or owner/name[@revision][:variant] of the Hugging Face hub',
   }),
   new: option(fields.oneOf(SIZE_NAMES).optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'Train a model of this size from scratch',
   }),
   vae: option(fields.path().optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'With `new`: model folder whose VAE encodes the images',
   }),
   textEncoder: option(fields.path().optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'With `new`: model folder whose text encoder reads the prompts',
     shown: 'none: labels are classes',
   }),
   variant: option(fields.variant().optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'Weight variant to read from `from`, `vae` and `textEncoder`, for components that have it',
   }),
   t5: option(fields.flag().default(true), {
-    group: 'What',
+    group: 'Input',
     description: 'With `from`: use T5, the third text encoder of Stable Diffusion 3, if the model has it',
     negated: 'With `from`: leave out T5, the third text encoder of Stable Diffusion 3',
   }),
   fold: option(fields.numbered([1, 2]).optional(), {
-    group: 'What',
+    group: 'Input',
     description:
       'With `new`: the UNet sees blocks of n x n pixels as channels (pixel unshuffle); larger is faster and coarser',
     shown: '2 for pixels, 1 for latents',
@@ -74,7 +74,7 @@ const STEPS = {
   steps: option(fields.whole(1).optional(), {
     group: 'Training',
     description: 'Training steps',
-    shown: "5000; with `new`, the size's",
+    shown: '5000; with `new`, set by the size',
   }),
   epochs: option(fields.aboveZero().optional(), {
     group: 'Training',
@@ -83,7 +83,7 @@ const STEPS = {
   trainBatch: option(fields.whole(1, 65536).optional(), {
     group: 'Training',
     description: 'Images per training step',
-    shown: "8; with `new`, the size's",
+    shown: '8; with `new`, set by the size',
   }),
   gradientAccumulationSteps: option(fields.whole(1, 65536).default(1), {
     group: 'Training',
@@ -95,7 +95,7 @@ const OPTIMIZER = {
   learningRate: option(fields.aboveZero().optional(), {
     group: 'Training',
     description: 'Peak learning rate',
-    shown: "1e-5; with `new`, the size's",
+    shown: '1e-5; with `new`, set by the size',
   }),
   lrSchedule: option(fields.oneOf(['constant', 'linear', 'cosine']).optional(), {
     group: 'Training',
@@ -126,7 +126,7 @@ const OPTIMIZER = {
   }),
   wide: option(fields.upToOne().default(0), {
     group: 'Training',
-    description: 'Fraction of the timesteps sampled from the whole schedule despite `trainTRange`',
+    description: 'Fraction of the timesteps that are sampled from the whole schedule instead of `trainTRange`',
   }),
   minSnr: option(fields.atLeastZero().default(0), {
     group: 'Training',
@@ -158,11 +158,12 @@ const WRITTEN = {
   }),
   keep: option(fields.whole(1).default(2), {
     group: 'Run folder',
-    description: 'How many of the latest checkpoints to keep; the best is always kept',
+    description: 'Number of latest checkpoints to keep; the best is always kept',
   }),
   use: option(fields.oneOf(['last', 'best']).default('last'), {
     group: 'Run folder',
-    description: 'Weights to write to the model folder: of the last step, or with the lowest validation loss',
+    description:
+      'Weights to write to the model folder: those of the last step, or those with the lowest validation loss',
   }),
   saveDtype: option(fields.oneOf(DTYPES).default('fp32'), {
     group: 'Run folder',
@@ -188,7 +189,7 @@ const WRITTEN = {
 };
 
 export const TRAIN = optionsOf('train', {
-  dataset: option(fields.path().optional(), { group: 'What', description: DATASET_DESCRIPTION }),
+  dataset: option(fields.path().optional(), { group: 'Input', description: DATASET_DESCRIPTION }),
   ...TABLES,
   out: option(fields.path(), {
     group: 'Run folder',

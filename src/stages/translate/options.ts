@@ -23,7 +23,7 @@ export const TRANSLATE = optionsOf('translate', {
   ...MODEL,
   out: option(fields.path(), { group: 'Run folder', description: 'Output directory: new, or one to resume' }),
   to: option(fields.labels().optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'Target labels, separated by commas',
     shown: 'all labels of the dataset',
   }),
@@ -78,7 +78,7 @@ export const TRANSLATE = optionsOf('translate', {
   size: SIZE.size,
   imagesPerLabel: option(fields.whole(1).optional(), {
     group: 'Images',
-    description: 'Number of images of each label to translate, the first ones',
+    description: 'Translate only this many images of each label, the first ones',
     shown: 'all',
   }),
   shardSize: shardSize('Images'),
@@ -94,12 +94,12 @@ export interface TranslateOptions extends z.input<typeof TRANSLATE> {}
 /** How a translation is measured. */
 export const MEASUREMENT = optionsOf('evaluateTranslation', {
   model: option(fields.path().optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'Where the model is now, if it has moved',
     shown: "the translation's",
   }),
   variant: option(fields.variant().optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'Weight variant to read, such as fp16 or non_ema, for components that have it',
     shown: "the translation's",
   }),

@@ -1,7 +1,7 @@
 // Options of a benchmark.
 import type { Dtype } from '../../engine/types.js';
 import * as fields from '../../options/fields.js';
-import { DTYPES } from '../../options/names.js';
+import { DTYPE_CHOICES, DTYPES } from '../../options/names.js';
 import { option, optionsOf } from '../../options/option.js';
 import { DEVICE, MODEL } from '../../options/shared.js';
 import { SIZE_NAMES } from '../../stages/train/sizes.js';
@@ -30,67 +30,65 @@ export interface CellOptions {
 export const BENCH = optionsOf('bench', {
   out: option(fields.path().optional(), { group: 'Output', description: 'JSON file to write the report to' }),
   model: option(fields.path().default('synthetic:sd15'), {
-    group: 'What',
+    group: 'Input',
     description:
       'Model folder, or synthetic:NAME with sd15, sdxl, sd3, dit, demo or tiny (random weights, no download)',
   }),
   variant: MODEL.variant,
   latents: option(fields.list(fields.whole(1, 1024)).optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'Sides of the UNet input to time, in latent cells, separated by commas',
     shown: '32,64',
   }),
   size: option(fields.list(fields.whole(8, 16384)).optional(), {
-    group: 'What',
-    description: 'The same as `latents`, in px of the image',
+    group: 'Input',
+    description: 'Sides of the image to time, px, separated by commas; instead of `latents`',
   }),
-  batch: option(fields.list(fields.whole(2, 65536)).optional(), {
-    group: 'What',
-    description: 'UNet inputs per forward pass, separated by commas',
-    shown: '2; on a GPU 64',
+  batch: option(fields.list(fields.wordOr('auto', fields.whole(2, 65536))).default(['auto']), {
+    group: 'Input',
+    description: 'UNet inputs per forward pass, separated by commas; auto is 2, on a GPU 64',
   }),
-  dtype: option(fields.list(fields.oneOf(DTYPES)).optional(), {
-    group: 'What',
-    description: 'dtypes to time, separated by commas',
-    shown: 'fp32,bf16; on a GPU fp16',
+  dtype: option(fields.list(fields.oneOf(DTYPE_CHOICES)).default(['auto']), {
+    group: 'Input',
+    description: 'dtypes to time, separated by commas; auto is fp32 and bf16, on a GPU fp16',
   }),
   repeats: option(fields.whole(1, 10_000).default(5), {
-    group: 'What',
+    group: 'Input',
     description: 'Rounds measured; each times the machine rates, a forward pass, a scoring call and diffusers',
   }),
   unet: option(fields.flag().default(true), {
-    group: 'What',
+    group: 'Input',
     description: 'Time UNet calls',
     negated: 'Do not time UNet calls',
   }),
   stages: option(fields.flag().default(true), {
-    group: 'What',
+    group: 'Input',
     description: 'Time the stages: scoring calls, features and clustering',
     negated: 'Skip the stages: no scoring calls, features or clustering',
   }),
   training: option(fields.list(fields.oneOf([...SIZE_NAMES, 'model'])).optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'Trainings to time, separated by commas: sizes from train --list-sizes, or model for `model`',
   }),
   trainBatch: option(fields.whole(1, 65536).optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'Images per training step',
-    shown: "the size's; of `model` 1, on a GPU 8",
+    shown: 'set by the size; for `model` 1, on a GPU 8',
   }),
   gradientCheckpointing: option(fields.flag().default(false), {
-    group: 'What',
+    group: 'Input',
     description: 'Recompute activations in the backward pass: takes less memory and more time',
   }),
   pipelineModel: option(fields.path().optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'Model folder for timing the whole pipeline',
   }),
   pipelineData: option(fields.path().optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'Dataset for timing the whole pipeline',
   }),
   pipelineSamples: option(fields.whole(1, 1_000_000).default(10), {
-    group: 'What',
+    group: 'Input',
     description: 'Noise and timestep samples per image of the pipeline',
   }),
   diffusers: option(fields.path().optional(), {
@@ -113,7 +111,7 @@ export const BENCH = optionsOf('bench', {
   }),
   top: option(fields.whole(1, 999_999).default(1000), {
     group: 'Comparison',
-    description: 'Patches per label in each ranking',
+    description: 'With `reference`: patches per label in each ranking',
   }),
   ablate: option(fields.list(fields.oneOf(['all', ...OPTIMIZATIONS])).optional(), {
     group: 'Comparison',
@@ -122,7 +120,7 @@ export const BENCH = optionsOf('bench', {
   }),
   compare: option(fields.path().optional(), {
     group: 'Comparison',
-    description: 'Earlier report to compare with; exit code 1 if a utilization fell by more than `tolerance`',
+    description: 'Earlier report to compare with; exit code 1 if utilization fell by more than `tolerance`',
   }),
   tolerance: option(fields.portion().default(0.05), {
     group: 'Comparison',

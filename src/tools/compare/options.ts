@@ -8,16 +8,16 @@ import type { Progress } from '../../util/hooks.js';
 
 export const COMPARE = optionsOf('compare', {
   list: option(fields.oneOf(MINED_LISTS).default('top'), {
-    group: 'What',
+    group: 'Input',
     description: 'Ranking whose patches are compared',
   }),
   at: option(fields.list(fields.whole(1), 'whole numbers of at least 1').default([10, 50, 100, 500]), {
     group: 'Comparison',
-    description: 'Sizes of the top K whose overlap is measured',
+    description: 'Values of K for the overlap of the top K patches, separated by commas',
   }),
   iou: option(fields.upToOne().default(0.5), {
     group: 'Comparison',
-    description: 'Intersection over union from which on two boxes in an image are the same patch',
+    description: 'Minimum intersection over union of two boxes in an image to count as the same patch',
   }),
   movers: option(fields.whole(0, 100).default(8), {
     group: 'Comparison',

@@ -14,14 +14,11 @@ export interface RunCopy extends CopySummary {
   to: string;
 }
 
-function checkPlaces(from: string, to: string, names: readonly [string, string]): void {
-  const [here, there] = names;
-  if (here === 'run' ? isBucket(from) && !isBucket(to) : !isBucket(from) && isBucket(to)) return;
-  throw new DiffmineError(
-    'INVALID_ARGUMENT',
-    `Cannot copy '${from}' to '${to}'.`,
-    `\`${here}\` is ${here === 'run' ? 's3://BUCKET/PREFIX' : 'a directory'}, \`${there}\` is ${here === 'run' ? 'a directory' : 's3://BUCKET/PREFIX'}.`,
-  );
+/** @throws INVALID_ARGUMENT for a directory where a place in a bucket is expected, or the other way around */
+function checkPlace(option: string, place: string, expected: 'bucket' | 'directory'): void {
+  if (isBucket(place) === (expected === 'bucket')) return;
+  const form = expected === 'bucket' ? 's3://BUCKET/PREFIX' : 'a directory';
+  throw new DiffmineError('INVALID_ARGUMENT', `\`${option}\` is ${place}; expected ${form}.`, undefined, { option });
 }
 
 /**
@@ -30,14 +27,15 @@ function checkPlaces(from: string, to: string, names: readonly [string, string])
  * @throws INVALID_ARGUMENT for places of other kinds; RUN_INVALID if there is no run, or it is damaged; IO; CANCELLED
  */
 export async function pull(
-  { run, folder }: { run: string; folder: string },
+  { source, folder }: { source: string; folder: string },
   hooks: Hooks<CopyEvent> = {},
 ): Promise<RunCopy> {
-  checkPlaces(run, folder, ['run', 'folder']);
-  const { shards, files } = await pullRun(run, folder, hooks);
-  const total = { from: run, to: folder, shards, files };
-  if (await (await Bucket.open(run)).head(`${BASELINE}/manifest.json`)) {
-    const beside = await pullRun(placeIn(run, BASELINE), join(folder, BASELINE), hooks);
+  checkPlace('source', source, 'bucket');
+  checkPlace('folder', folder, 'directory');
+  const { shards, files } = await pullRun(source, folder, hooks);
+  const total = { from: source, to: folder, shards, files };
+  if (await (await Bucket.open(source)).head(`${BASELINE}/manifest.json`)) {
+    const beside = await pullRun(placeIn(source, BASELINE), join(folder, BASELINE), hooks);
     total.shards += beside.shards;
     total.files += beside.files;
   }
@@ -50,14 +48,15 @@ export async function pull(
  * @throws INVALID_ARGUMENT for places of other kinds; RUN_INVALID if there is no run; RUN_MISMATCH if the bucket holds another; IO; CANCELLED
  */
 export async function push(
-  { folder, run }: { folder: string; run: string },
+  { run, destination }: { run: string; destination: string },
   hooks: Hooks<CopyEvent> = {},
 ): Promise<RunCopy> {
-  checkPlaces(folder, run, ['folder', 'run']);
-  const { shards, files } = await pushRun(folder, run, hooks);
-  const total = { from: folder, to: run, shards, files };
-  if (existsSync(join(folder, BASELINE, 'manifest.json'))) {
-    const beside = await pushRun(join(folder, BASELINE), placeIn(run, BASELINE), hooks);
+  checkPlace('run', run, 'directory');
+  checkPlace('destination', destination, 'bucket');
+  const { shards, files } = await pushRun(run, destination, hooks);
+  const total = { from: run, to: destination, shards, files };
+  if (existsSync(join(run, BASELINE, 'manifest.json'))) {
+    const beside = await pushRun(join(run, BASELINE), placeIn(destination, BASELINE), hooks);
     total.shards += beside.shards;
     total.files += beside.files;
   }

@@ -17,15 +17,15 @@ export const DEMO = optionsOf('demo', {
     description: 'Output directory of the demo: new, or one to resume',
   }),
   full: option(fields.flag().default(false), {
-    group: 'What',
+    group: 'Input',
     description: 'Continue with translation, consistent changes and localization',
   }),
   translatedImages: option(fields.whole(1, 1_000_000).default(3), {
-    group: 'What',
+    group: 'Input',
     description: 'With `full`: images per city to translate to the other cities',
   }),
   model: option(fields.path().optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'Model trained on images of the synthetic dataset',
     shown: "the package's",
   }),
@@ -40,7 +40,10 @@ export const DEMO = optionsOf('demo', {
     group: 'Scoring',
     description: 'Noise and timestep samples per image',
   }),
-  clusters: option(fields.whole(1, 100_000).default(8), { group: 'Mining', description: 'Clusters per city' }),
+  clusters: option(fields.wordOr('auto', fields.whole(1, 100_000)).default(8), {
+    group: 'Mining',
+    description: 'Clusters per city; auto makes one per 25 patches, at most 32',
+  }),
   bootstrap: BOOTSTRAP,
   ...DEVICE,
 });
@@ -48,11 +51,11 @@ export const DEMO = optionsOf('demo', {
 /** The synthetic dataset alone. */
 export const DATA_ONLY = optionsOf('demo', {
   dataOnly: option(fields.path().optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'Only draw the synthetic dataset, into this new folder',
   }),
   ordered: option(fields.flag().default(false), {
-    group: 'What',
+    group: 'Input',
     description: 'With `dataOnly`: labels are eight decades, over which the planted kinds come and go',
   }),
   imagesPerLabel: option(DEMO.shape.imagesPerLabel, {

@@ -21,15 +21,15 @@ export const ESTIMATE = optionsOf('estimate', {
   ...MINING.shape,
   ...REPORT.omit({ dataset: true, out: true }).shape,
   like: option(fields.oneOf(ARCHITECTURES).optional(), {
-    group: 'What',
+    group: 'Estimate',
     description: 'Estimate for this architecture instead of `model`: needs neither weights nor a GPU',
   }),
   images: option(fields.whole(1).optional(), {
-    group: 'What',
+    group: 'Estimate',
     description: 'With `like`: number of images, instead of `dataset`',
   }),
   labelCount: option(fields.whole(1, 100_000).optional(), {
-    group: 'What',
+    group: 'Estimate',
     description: 'With `images`: number of labels that the images are spread over',
     shown: '10, or as many as `labels` names',
   }),
@@ -39,18 +39,18 @@ export const ESTIMATE = optionsOf('estimate', {
   }),
   threads: DEVICE.threads,
   rate: option(fields.aboveZero().optional(), {
-    group: 'Scoring',
+    group: 'Estimate',
     description: 'UNet calls per second, from an earlier run',
     shown: 'measured',
   }),
   perHour: option(fields.aboveZero().optional(), {
-    group: 'Scoring',
-    description: 'Price of an hour on the device; adds the cost of the scan',
+    group: 'Estimate',
+    description: 'Price per hour of the device, in any currency; adds the cost of the scan',
   }),
   calibrate: option(fields.flag().default(true), {
-    group: 'Scoring',
+    group: 'Estimate',
     description: 'Without a `rate`: load the model and measure it with a few forward passes',
-    negated: 'Do not load the model to measure the rate; omits the hours',
+    negated: 'Do not load the model to measure the rate; the time stays unknown',
   }),
   dryRun: DRY_RUN,
 });
@@ -60,27 +60,27 @@ export interface EstimateOptions extends z.input<typeof ESTIMATE> {}
 export const ESTIMATE_TRAIN = optionsOf('estimate-train', {
   ...TRAIN.partial({ out: true }).shape,
   like: option(fields.oneOf(ARCHITECTURES).optional(), {
-    group: 'What',
+    group: 'Estimate',
     description: 'Estimate for this architecture instead of `from` or `new`: needs neither weights nor a GPU',
   }),
   images: option(fields.whole(1).optional(), {
-    group: 'What',
+    group: 'Estimate',
     description: 'Number of images to train on, instead of `dataset`',
   }),
   device: ESTIMATE.shape.device,
   rate: option(fields.aboveZero().optional(), {
-    group: 'Training',
+    group: 'Estimate',
     description: 'Training steps per second, from an earlier training',
     shown: 'measured',
   }),
   perHour: option(fields.aboveZero().optional(), {
-    group: 'Training',
-    description: 'Price of an hour on the device; adds the cost of the training',
+    group: 'Estimate',
+    description: 'Price per hour of the device, in any currency; adds the cost of the training',
   }),
   calibrate: option(fields.flag().default(true), {
-    group: 'Training',
+    group: 'Estimate',
     description: 'Without a `rate`: measure the rate with a few training steps',
-    negated: 'Do not measure the rate with training steps; omits the hours',
+    negated: 'Do not measure the rate with training steps; the time stays unknown',
   }),
   dryRun: DRY_RUN,
 });

@@ -20,18 +20,18 @@ export type ExportFormat = (typeof EXPORT_FORMATS)[number];
 /** Which rows are exported. */
 const ROWS = {
   list: option(fields.oneOf(MINED_LISTS).optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'Ranking to export patches of',
     shown: 'all; with `crops`, top',
   }),
   labels: option(fields.labels().optional(), {
-    group: 'What',
-    description: 'Labels to export; may be repeated',
+    group: 'Input',
+    description: 'Labels to export, separated by commas',
     shown: 'all',
     alias: 'label',
   }),
   top: option(fields.whole(1).optional(), {
-    group: 'What',
+    group: 'Input',
     description: 'Patches, images or clusters per label, best first',
     shown: 'all; with `crops`, 20',
   }),
@@ -39,9 +39,9 @@ const ROWS = {
 
 export const EXPORT = optionsOf('export', {
   table: option(fields.oneOf(EXPORT_TABLES).default('patches'), {
-    group: 'What',
+    group: 'Input',
     description:
-      'What to export: patches, clusters (in the formats of annotation tools, their patches as boxes), images, or maps (as masks or PNG)',
+      'What to export: patches, clusters, images or maps; annotations of clusters are the boxes of their patches, those of maps are masks',
   }),
   ...ROWS,
   format: option(fields.oneOf(EXPORT_FORMATS).optional(), {
@@ -57,7 +57,7 @@ export const EXPORT = optionsOf('export', {
   }),
   threshold: option(fields.aboveZero().optional(), {
     group: 'Output',
-    description: 'For maps as masks: minimum typicality of the pixels inside',
+    description: 'For masks of maps: minimum typicality of the pixels inside a mask',
     shown: "half of the label's color scale in the report",
   }),
   dataset: MOVED_DATASET,
@@ -71,7 +71,7 @@ export const CROPS = optionsOf('exportCrops', {
   ...ROWS,
   margin: option(fields.atLeastZero().default(0), {
     group: 'Output',
-    description: 'With `crops`: what to show around each patch, as a fraction of its side',
+    description: 'With `crops`: margin to show around each patch, as a fraction of its side',
   }),
   dataset: MOVED_DATASET,
 });

@@ -19,7 +19,7 @@ export const INSPECT = optionsOf('inspect', {
   }),
   imageGrid: option(fields.path().optional(), {
     group: 'Output',
-    description: 'Of a dataset: .png or .webp to write, with a row of images for each label',
+    description: 'For a dataset: .png or .webp file to write, with a row of images for each label',
   }),
 });
 

@@ -6,7 +6,7 @@ import { QUEUE } from '../../pipeline/queue/options.js';
 
 const QUEUED_RUN = {
   run: option(fields.path(), {
-    group: 'What',
+    group: 'Input',
     description: 'Output directory of scan, localize, translate or cotypicality',
   }),
   queue: QUEUE,
@@ -20,7 +20,7 @@ export const STATUS = optionsOf('status', {
   }),
   parts: option(fields.whole(1).optional(), {
     group: 'Output',
-    description: 'With `missing`: number of parts the run is divided into, n of --shard i/n',
+    description: 'With `missing`: number of parts that the run is divided into, the n of --shard i/n',
     shown: 'one per shard',
   }),
 });

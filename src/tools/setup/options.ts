@@ -3,10 +3,10 @@ import * as fields from '../../options/fields.js';
 import { option, optionsOf } from '../../options/option.js';
 
 export const SETUP = optionsOf('setup', {
-  cuda: option(fields.flag().optional(), { group: 'Set-up', description: 'With CUDA for NVIDIA GPUs' }),
+  cuda: option(fields.flag().optional(), { group: 'Set-up', description: 'Use LibTorch with CUDA, for NVIDIA GPUs' }),
   noCuda: option(fields.flag().optional(), {
     group: 'Set-up',
-    description: 'For the CPU only',
+    description: 'Use LibTorch without CUDA, for CPUs only',
     shown: 'as in the last set-up; at first without CUDA',
   }),
   build: option(fields.flag().optional(), {

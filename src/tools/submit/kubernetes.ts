@@ -18,7 +18,7 @@ type Manifest = Record<string, unknown> & { kind: string };
 
 /** The manifests, in the order in which they are created. */
 export function manifests(options: SubmitOptions, line: Line): Manifest[] {
-  const { parts, parallelism = parts, queue, namespace } = options;
+  const { parts, parallelism = parts, queueSecret, namespace } = options;
   const config = stringify(line.options);
   const name = `${options.name ?? `diffmine-${line.command}`}-${hashOf({ options, config })}`;
   const metadata = (suffix = ''): object => ({
@@ -45,7 +45,7 @@ export function manifests(options: SubmitOptions, line: Line): Manifest[] {
       { action: 'Ignore', onPodConditions: [{ type: 'DisruptionTarget', status: 'True' }] },
     ],
   };
-  if (queue === undefined) {
+  if (queueSecret === undefined) {
     const job: Manifest = {
       apiVersion: 'batch/v1',
       kind: 'Job',
@@ -108,11 +108,11 @@ export function asYaml(documents: readonly Manifest[]): string {
 }
 
 function podSpec(options: SubmitOptions, args: readonly string[], config: string): object {
-  const { image, gpus, cpus, memory, time, grace, secret = [], queue } = options;
+  const { image, gpus, cpus, memory, time, grace, secret = [], queueSecret } = options;
   const volumes = volumesOf(options.volume).map((one, index) => ({ ...one, name: `volume-${index}` }));
   const fromQueue = (name: string, key: string): object => ({
     name,
-    valueFrom: { secretKeyRef: { name: queue, key } },
+    valueFrom: { secretKeyRef: { name: queueSecret, key } },
   });
   return {
     restartPolicy: 'Never',
@@ -123,7 +123,7 @@ function podSpec(options: SubmitOptions, args: readonly string[], config: string
         name: CONTAINER,
         image,
         args,
-        ...(queue === undefined
+        ...(queueSecret === undefined
           ? {}
           : {
               env: [

@@ -7,10 +7,10 @@ export const SYSTEMS = ['slurm', 'k8s', 'aws-batch'] as const;
 export type System = (typeof SYSTEMS)[number];
 
 export const SUBMIT = optionsOf('submit', {
-  system: option(fields.oneOf(SYSTEMS), { group: 'What', description: 'Scheduler to submit to' }),
+  system: option(fields.oneOf(SYSTEMS), { group: 'Input', description: 'Scheduler to submit to' }),
   parts: option(fields.whole(1, 10_000), {
-    group: 'What',
-    description: 'Tasks of the job array; with `queue`, the most workers at once',
+    group: 'Input',
+    description: 'Tasks of the job array; with `queueSecret`, maximum number of workers',
   }),
   dryRun: option(fields.flag().default(false), {
     group: 'Output',
@@ -28,16 +28,16 @@ export const SUBMIT = optionsOf('submit', {
   }),
   time: option(fields.duration().optional(), {
     group: 'Cluster',
-    description: 'Time limit of one attempt at a task, such as 4:00:00',
+    description: 'Time limit of each attempt at a task, in hours:minutes:seconds such as 4:00:00',
     shown: "the scheduler's",
   }),
   grace: option(fields.whole(1, 3600).default(120), {
     group: 'Cluster',
-    description: 'Seconds between the signal to stop and the kill; a batch must fit (slurm, k8s)',
+    description: 'Seconds from the signal to stop until the kill, in which the current batch must finish (slurm, k8s)',
   }),
   gpus: option(fields.whole(0, 64).default(1), {
     group: 'Cluster',
-    description: 'GPUs per task; the command uses several with --devices or --workers',
+    description: 'GPUs per task; with more than one, give the command --devices or --workers',
   }),
   cpus: option(fields.whole(1, 1024).default(8), { group: 'Cluster', description: 'CPU cores per task' }),
   memory: option(fields.whole(1, 65_536).default(32), { group: 'Cluster', description: 'Memory per task, GiB' }),
@@ -64,10 +64,10 @@ export const SUBMIT = optionsOf('submit', {
     description:
       'Secret whose keys become environment variables, such as the credentials of a bucket; may be repeated (k8s)',
   }),
-  queue: option(fields.text().optional(), {
+  queueSecret: option(fields.text().optional(), {
     group: 'Cluster',
     description:
-      'Secret of a Redis queue with the keys url, address (host:port) and password: KEDA starts workers while shards wait (k8s)',
+      'Use a Redis queue: name of the Secret with its url, address (host:port) and password; KEDA starts workers while shards wait (k8s)',
   }),
   jobQueue: option(fields.text().optional(), { group: 'Cluster', description: 'Job queue (aws-batch)' }),
   jobRole: option(fields.text().optional(), {
@@ -87,7 +87,7 @@ export const ONLY: Partial<Record<keyof SubmitOptions, readonly System[]>> = {
   volume: ['k8s', 'aws-batch'],
   namespace: ['k8s'],
   secret: ['k8s'],
-  queue: ['k8s'],
+  queueSecret: ['k8s'],
   jobQueue: ['aws-batch'],
   jobRole: ['aws-batch'],
 };

@@ -1,16 +1,16 @@
 // Options of verify.
 import type { z } from 'zod';
 import * as fields from '../../options/fields.js';
-import { DTYPES } from '../../options/names.js';
+import { DTYPE_CHOICES } from '../../options/names.js';
 import { option, optionsOf } from '../../options/option.js';
 import { DEVICE } from '../../options/shared.js';
 
 export const VERIFY = optionsOf('verify', {
   ...DEVICE,
   // of the reference values
-  dtype: option(fields.oneOf(DTYPES).default('fp32'), {
+  dtype: option(fields.oneOf(DTYPE_CHOICES).default('auto'), {
     group: 'Device',
-    description: 'dtype of the UNet; fp16 on a CPU needs hardware support (see diffmine doctor)',
+    description: 'dtype of the UNet; auto is fp32; fp16 on a CPU needs hardware support (see diffmine doctor)',
   }),
 });
 

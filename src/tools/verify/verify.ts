@@ -65,7 +65,8 @@ export async function verify(
   hooks: Hooks<VerifyEvent> = {},
 ): Promise<VerifySummary> {
   const goldens = findGoldens(folder);
-  const { device: wanted, dtype, threads = 0 } = resolved(VERIFY, options);
+  const { device: wanted, dtype: chosen, threads = 0 } = resolved(VERIFY, options);
+  const dtype = chosen === 'auto' ? 'fp32' : chosen;
   const device = chooseDevice(wanted, dtype);
   if (wanted === 'auto') hooks.onLog?.(`Device: ${device.id} (${device.name}).`);
   const machine = new Machine({ device: device.id, dtype, threads }, hooks);
