@@ -22,8 +22,8 @@ PROMPTS = [
 ]
 
 
-def tokenizer():
-    """Trained on random sentences of these words."""
+def trained():
+    """spiece.model, trained on random sentences of these words (test/data/t5)."""
     rng = random.Random(0)
     sentences = [" ".join(rng.choice(WORDS) for _ in range(rng.randint(3, 9))) for _ in range(2000)]
 
@@ -38,9 +38,13 @@ def tokenizer():
             sentence_iterator=iter(sentences), model_writer=model, vocab_size=300, hard_vocab_limit=False, model_type="unigram", pad_id=0, eos_id=1,
             unk_id=2, bos_id=-1, normalization_rule_tsv=str(rules), character_coverage=1.0, minloglevel=2, num_threads=1,
         )
-    trained = sentencepiece_model_pb2.ModelProto.FromString(model.getvalue())
-    pieces = [(piece.piece, piece.score) for piece in trained.pieces] + [(f"<extra_id_{i}>", 0.0) for i in range(9, -1, -1)]
-    return T5Tokenizer(vocab=pieces, _spm_precompiled_charsmap=trained.normalizer_spec.precompiled_charsmap, extra_ids=10)
+    return model.getvalue()
+
+
+def tokenizer():
+    model = sentencepiece_model_pb2.ModelProto.FromString(trained())
+    pieces = [(piece.piece, piece.score) for piece in model.pieces] + [(f"<extra_id_{i}>", 0.0) for i in range(9, -1, -1)]
+    return T5Tokenizer(vocab=pieces, _spm_precompiled_charsmap=model.normalizer_spec.precompiled_charsmap, extra_ids=10)
 
 
 def encoder(seed):

@@ -26,12 +26,10 @@ export interface TextParts {
   t5?: { encoder: LoadedPart<T5Config>; tokenizer: T5Tokenizer };
 }
 
-const mismatch = (what: string): DiffmineError =>
-  new DiffmineError(
-    'MODEL_INVALID',
-    `${what}.`,
-    'The components of the folder belong to different models, or a config.json was changed.',
-  );
+const mismatch = (
+  what: string,
+  hint = 'The components of the folder belong to different models, or a config.json was changed.',
+): DiffmineError => new DiffmineError('MODEL_INVALID', `${what}.`, hint);
 
 /** A tensor of a part, under one of its names, must have the shape that the configuration gives it. */
 function expect(owner: LoadedPart<unknown>, shape: number[], ...names: string[]): void {
@@ -134,6 +132,8 @@ export function checkFit(unet: LoadedPart<UNetConfig>, vae?: LoadedPart<VaeConfi
     if (tokenizer.vocabSize > vocabSize)
       throw mismatch(
         `The tokenizer has ids up to ${tokenizer.vocabSize - 1}, but the text encoder's vocab_size is ${vocabSize}`,
+        // only the parts of a checkpoint have renamed tensors
+        encoder.tensors && 'Give `tokenizer`: the folder of the tokenizer that the checkpoint was trained with.',
       );
     const homeless = tokenizer.added.find(({ id }) => id >= vocabSize);
     if (homeless) {

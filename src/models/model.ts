@@ -147,10 +147,14 @@ export function summarize(
     sizeMultiple: model.sizeMultiple,
     ...(model.labels && { labels: model.labels }),
     parts: Object.fromEntries(shown),
-    parameters: shown.reduce((sum, [name, { parameters }]) => sum + (name === 't5' ? 0 : parameters), 0),
+    parameters: parametersOf(Object.fromEntries(shown)),
     fingerprint: model.fingerprint,
   };
 }
+
+/** Of the parts that stay in memory. */
+export const parametersOf = (parts: ModelSummary['parts']): number =>
+  Object.entries(parts).reduce((sum, [name, { parameters }]) => sum + (name === 't5' ? 0 : parameters), 0);
 
 /** The model's own size, in pixels; said where the model does not give it. */
 export function defaultSize(

@@ -6,6 +6,21 @@ const PICKLE = /\.(bin|ckpt|pt|pth)$/i;
 
 export const isPickle = (name: string): boolean => PICKLE.test(name);
 
+/**
+ * How to convert a model in the layout of diffusers.
+ *
+ * @param from a folder or a name on the hub
+ * @param loader a class of diffusers
+ */
+export function conversion(
+  from: string,
+  to: string,
+  { loader = 'DiffusionPipeline', ...options }: { loader?: string; revision?: string; variant?: string } = {},
+): string {
+  const given = Object.entries(options).map(([name, value]) => `, ${name}=${JSON.stringify(value)}`);
+  return `Convert it with Python: python -c 'from diffusers import ${loader}; ${loader}.from_pretrained(${JSON.stringify(from)}${given.join('')}).save_pretrained(${JSON.stringify(to)})'`;
+}
+
 /** Of a file that was given as a model, a VAE or a LoRA. */
 export function pickleError(file: string): DiffmineError {
   const target = `${path.basename(file).replace(PICKLE, '')}.safetensors`;

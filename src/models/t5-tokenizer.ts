@@ -1,4 +1,5 @@
-// T5's tokenizer: SentencePiece's unigram model, from tokenizer.json. Token ids equal transformers'.
+// T5's tokenizer: SentencePiece's unigram model, from tokenizer.json or spiece.model. Token ids equal transformers'.
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fromInt64 } from '../engine/tensor.js';
 import type { Tensor } from '../engine/types.js';
@@ -6,6 +7,7 @@ import { DiffmineError } from '../util/errors.js';
 import { AddedTokenSplitter, addedTokensOf, readTokenizerFiles } from './added-tokens.js';
 import { charsmap } from './charsmap.js';
 import { isObject, type JsonObject } from './json.js';
+import { readSentencePiece } from './sentencepiece.js';
 
 const [PAD, END] = ['<pad>', '</s>'];
 /** Stands for the space before a word. */
@@ -34,15 +36,13 @@ export class T5Tokenizer {
   /** Opens a tokenizer_3/ folder. @throws MODEL_INVALID naming the file that is missing or wrong */
   static async open(folder: string): Promise<T5Tokenizer> {
     const files = await readTokenizerFiles(folder);
-    const file = path.join(folder, 'tokenizer.json');
+    const converted = Object.keys(files.whole).length > 0;
+    const file = path.join(folder, converted ? 'tokenizer.json' : 'spiece.model');
     const invalid = (what: string, hint?: string): DiffmineError =>
       new DiffmineError('MODEL_INVALID', `'${file}' ${what}.`, hint);
-    if (Object.keys(files.whole).length === 0)
-      throw invalid(
-        'is missing',
-        `Write it with Python: python -c 'from transformers import AutoTokenizer; AutoTokenizer.from_pretrained("${folder}").save_pretrained("${folder}")'`,
-      );
-    const { model, normalizer } = files.whole;
+    const bytes = converted ? undefined : await readFile(file).catch(() => undefined);
+    if (!converted && !bytes) throw invalid('is missing, and so is tokenizer.json', 'Give a complete model folder.');
+    const { model, normalizer } = bytes ? readSentencePiece(bytes, file) : files.whole;
     if (!isObject(model) || !isVocabulary(model.vocab)) throw invalid('is not a unigram tokenizer');
     if (model.byte_fallback === true) throw invalid('falls back to bytes, which is not supported');
     const pieces = new Map(model.vocab.map(([text, score], id) => [text, { id, score }]));

@@ -9,7 +9,7 @@ import { vaeConfigOf } from './checkpoint/configs.js';
 import { vaeTensors } from './checkpoint/read.js';
 import { readVaeConfig } from './configs.js';
 import type { LoadedPart } from './fit.js';
-import type { ModelFolder } from './model.js';
+import { parametersOf, type ModelFolder } from './model.js';
 import type { HubHooks } from './hub/hub.js';
 import { readJsonObject } from './json.js';
 import { locate } from './locate.js';
@@ -58,7 +58,7 @@ export async function replaceVae(model: ModelFolder, location: string, hooks: Hu
       return {
         ...before,
         parts,
-        parameters: Object.values(parts).reduce((sum, { parameters }) => sum + parameters, 0),
+        parameters: parametersOf(parts),
         fingerprint,
       };
     },
@@ -82,7 +82,7 @@ async function openVae(location: string, own: VaeConfig, hooks: HubHooks): Promi
   return { name: 'vae', config: readVaeConfig(file, await readJsonObject(file)), weights, files: weights.files };
 }
 
-/** A file says nothing of how latents are scaled: as those of the VAE that it replaces. */
+/** A file says nothing of how latents are scaled and shifted: as those of the VAE that it replaces. */
 async function fileVae(file: string, own: VaeConfig): Promise<LoadedPart<VaeConfig>> {
   if (isPickle(file)) throw pickleError(file);
   const header = readSafetensorsHeader(file);
@@ -100,7 +100,7 @@ async function fileVae(file: string, own: VaeConfig): Promise<LoadedPart<VaeConf
   const config = vaeConfigOf(weights, own.scalingFactor);
   return {
     name: 'vae',
-    config: { ...config, normNumGroups: own.normNumGroups },
+    config: { ...config, normNumGroups: own.normNumGroups, shiftFactor: own.shiftFactor },
     weights,
     files: [file],
     ...(tensors && { tensors }),

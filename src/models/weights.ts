@@ -1,18 +1,16 @@
 // Finds the safetensors files of a component's weights, reads their headers, and computes their fingerprint.
 import type { Hash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { open, readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DiffmineError } from '../util/errors.js';
 import { readSafetensorsHeader } from '../engine/index.js';
 import type { SafetensorsHeader } from '../engine/types.js';
 import { isObject, readJsonObject } from './json.js';
-import { isPickle } from './pickle.js';
+import { conversion, isPickle } from './pickle.js';
 
 /** Of diffusers' parts and of transformers'. */
 const NAMES = ['diffusion_pytorch_model', 'model'];
-
-const CONVERT =
-  'Convert it once, where you have Python with diffusers: from diffusers import DiffusionPipeline; DiffusionPipeline.from_pretrained("MODEL").save_pretrained("MODEL-safetensors", safe_serialization=True)';
 
 /** A fingerprint reads this many bytes at this many places of each file. */
 const SAMPLE_BYTES = 64 * 1024;
@@ -80,6 +78,16 @@ export function candidates(present: Iterable<string>): Candidate[] {
   return found.sort((a, b) => a.order - b.order || Number(a.index) - Number(b.index) || (a.file < b.file ? -1 : 1));
 }
 
+/** A part is converted with its model, a VAE of its own alone. */
+function conversionOf(folder: string, pickle: readonly string[]): string {
+  const whole = path.dirname(folder);
+  const [, variant] = /\.([\w-]+)\.bin$/.exec(pickle[0] ?? '') ?? [];
+  const options = variant === undefined ? {} : { variant };
+  return existsSync(path.join(whole, 'model_index.json'))
+    ? conversion(whole, `${path.basename(whole)}-safetensors`, options)
+    : conversion(folder, `${path.basename(folder)}-safetensors`, { loader: 'AutoencoderKL', ...options });
+}
+
 /** What is there instead of weights, and what to do about it. */
 function noWeights(folder: string, present: readonly string[], found: readonly Candidate[]): DiffmineError {
   const invalid = (what: string, hint: string): DiffmineError =>
@@ -107,7 +115,7 @@ function noWeights(folder: string, present: readonly string[], found: readonly C
   if (pickle.length > 0)
     return invalid(
       `has its weights as ${quoted(pickle)} only; diffmine reads safetensors (pickle files can run code)`,
-      CONVERT,
+      conversionOf(folder, pickle),
     );
   const others = present.filter((name) => name.endsWith('.safetensors'));
   if (others.length > 0)

@@ -216,6 +216,21 @@ test('what 2.x predicts is known from metadata, a YAML file or the option; else 
   await expect(open(place)).resolves.toBe('v_prediction');
 });
 
+test("CLIP's heads, which some programs keep, are ignored; another vocabulary asks for its tokenizer", async () => {
+  const place = changed('sd1', 'heads', (tensors) => {
+    tensors['cond_stage_model.logit_scale'] = { dtype: 'F32', shape: [], data: Buffer.alloc(4) };
+    tensors['cond_stage_model.transformer.text_projection.weight'] = {
+      dtype: 'F32',
+      shape: [1, 1],
+      data: Buffer.alloc(4),
+    };
+  });
+  await expect(openModel(place, { tokenizer })).resolves.toMatchObject({ kind: 'latent' });
+  await expect(openModel(place)).rejects.toEqual(
+    error('MODEL_INVALID', /tokenizer has ids up to 49407/, /^Give `tokenizer`/),
+  );
+});
+
 test('a tensor that has no place, an incomplete checkpoint, other files', async () => {
   const stray = changed('sd1', 'stray', (tensors) => {
     tensors['model.diffusion_model.adapter.weight'] = { dtype: 'F32', shape: [1], data: Buffer.alloc(4) };

@@ -367,10 +367,14 @@ describe('what goes wrong', () => {
 
   test('gated, with and without a token', async () => {
     Object.assign(hub.repositories['tiny/sd15'] as HubRepository, { gated: true, token: 'hf_mine' });
-    const page = new RegExp(`Accept its conditions at ${hub.endpoint}/tiny/sd15, and set HF_TOKEN`);
+    const page = new RegExp(
+      `Accept its conditions at ${hub.endpoint}/tiny/sd15, and set HF_TOKEN \\(or run \`hf auth login\`\\)\\.$`,
+    );
     await expect(pull(ID)).rejects.toEqual(error('MODEL_INVALID', /is gated \(401\)/, page));
     process.env.HF_TOKEN = 'hf_other';
-    await expect(pull(ID)).rejects.toEqual(error('MODEL_INVALID', /is gated \(403\)/, /check that HF_TOKEN/));
+    await expect(pull(ID)).rejects.toEqual(
+      error('MODEL_INVALID', /is gated \(403\)/, /check that HF_TOKEN is a token of an account that may read it\.$/),
+    );
     process.env.HF_TOKEN = 'hf_mine';
     await expect(pull(ID)).resolves.toBeDefined();
   });
@@ -390,7 +394,10 @@ describe('what goes wrong', () => {
     for (const name of Object.keys(one.files))
       if (name.startsWith('unet/') && name.endsWith('.safetensors')) delete one.files[name];
     await expect(pull(ID)).rejects.toEqual(
-      error('MODEL_INVALID', /lacks safetensors weights/, /from_pretrained\("tiny\/sd15"\)\.save_pretrained/),
+      error('MODEL_INVALID', /lacks safetensors weights/, /from_pretrained\("tiny\/sd15"\)\.save_pretrained\("sd15"\)/),
+    );
+    await expect(pull(id('tiny/sd15@v1:fp16'))).rejects.toEqual(
+      error('MODEL_INVALID', /lacks/, /from_pretrained\("tiny\/sd15", revision="v1", variant="fp16"\)/),
     );
     expect(existsSync(path.join(folder(), 'blobs'))).toBe(false);
   });

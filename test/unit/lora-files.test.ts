@@ -2,7 +2,7 @@
 import { unetOf } from '../../src/models/denoiser.js';
 import { cpSync, readFileSync, writeFileSync, mkdirSync } from 'node:fs';
 import path from 'node:path';
-import { Engine, readSafetensors, writeSafetensors } from '../../src/engine/index.js';
+import { Engine, readSafetensors, readSafetensorsHeader, writeSafetensors } from '../../src/engine/index.js';
 import { fromFloat32, toFloat32 } from '../../src/engine/tensor.js';
 import type { Tensor } from '../../src/engine/types.js';
 import { openModel } from '../../src/models/index.js';
@@ -151,6 +151,28 @@ test('the weights are those with the updates added', async () => {
   expect(largest(plain, merged)).toBeGreaterThan(1e-3);
 });
 
+test('names that kohya keeps for SDXL: every module of the original UNet', async () => {
+  const given = { tokenizer: path.join(sd15, 'tokenizer') };
+  const sdxl = path.join(__dirname, '..', 'data', 'checkpoints', 'sdxl.safetensors');
+  const { tensors: shapes } = readSafetensorsHeader(sdxl);
+  const modules = (unetOf((await openModel(sdxl, given)).source).tensors ?? []).flatMap(({ name, stored }) => {
+    const { shape } = shapes[stored] as { shape: number[] };
+    const module = stored.replace(/^model\.diffusion_model\.|\.weight$/g, '').replaceAll('.', '_');
+    return name.endsWith('.weight') && shape.length > 1 ? [{ module: `lora_unet_${module}`, weight: name, shape }] : [];
+  });
+  expect(modules.length).toBeGreaterThan(100);
+  const file = path.join(root, 'sdxl.safetensors');
+  const both = modules.flatMap(({ module, shape: [rows = 0, ...inner] }) => [
+    [`${module}.lora_down.weight`, some([1, ...inner], 1)] as const,
+    [`${module}.lora_up.weight`, some([rows, 1, ...inner.slice(1).map(() => 1)], 2)] as const,
+  ]);
+  writeSafetensors(file, Object.fromEntries(both));
+  const updates = unetOf((await openModel(sdxl, { ...given, lora: [file] })).source).updates ?? [];
+  expect(
+    Object.fromEntries(updates.map(({ down, weight }) => [down.replace('.lora_down.weight', ''), weight])),
+  ).toEqual(Object.fromEntries(modules.map(({ module, weight }) => [module, weight])));
+});
+
 test('what cannot be applied is named', async () => {
   const open = async (...given: string[]) => openModel(sd15, { lora: given });
   await expect(
@@ -202,6 +224,16 @@ describe('another VAE', () => {
       expect(found.fingerprint).not.toBe(other.fingerprint);
       expect(found.summary().parameters).toBe(plain.summary().parameters);
     }
+  });
+
+  test('of a model whose VAE shifts latents', async () => {
+    const sd3 = path.join(GOLDEN, 'tiny-sd3-t5');
+    const plain = await openModel(sd3);
+    const other = await openModel(sd3, { vae: path.join(sd3, 'vae', 'diffusion_pytorch_model.safetensors') });
+    expect(plain.source.vae?.config.shiftFactor).not.toBe(0);
+    expect(other.source.vae?.config).toEqual(plain.source.vae?.config);
+    // T5's weights count in neither
+    expect(other.summary().parameters).toBe(plain.summary().parameters);
   });
 
   test('what is none, or of another kind', async () => {

@@ -303,7 +303,11 @@ describe('weights', () => {
 
   test('only pickle files', async () => {
     await expect(openModel(unet((folder) => move(folder, `${name}.bin`)))).rejects.toEqual(
-      error('MODEL_INVALID', /'diffusion_pytorch_model.bin' only/, /save_pretrained\(.*safe_serialization=True/),
+      error(
+        'MODEL_INVALID',
+        /'diffusion_pytorch_model.bin' only/,
+        /from_pretrained\(".*\/model\d*"\)\.save_pretrained\("model\d*-safetensors"\)/,
+      ),
     );
   });
 

@@ -58,6 +58,38 @@ export function unetName(name: string, layers: number): Translated {
     : place(`up_blocks.${block}.#.${layer}`, inner);
 }
 
+/**
+ * Modules of a UNet under their original names, with the weight that each is.
+ *
+ * @param weights the UNet's names
+ */
+export function unetOriginals(weights: readonly string[]): Map<string, [string]> {
+  const there = new Set(weights);
+  const layers = weights.filter((name) => /^down_blocks\.0\.resnets\.\d+\.conv1\.weight$/.test(name)).length;
+  const blocks = weights.filter((name) => /^down_blocks\.\d+\.resnets\.0\.conv1\.weight$/.test(name)).length;
+  const attention = new Set(weights.flatMap((name) => /\.attentions\.\d+\.(.+)\.weight$/.exec(name)?.[1] ?? []));
+  const at = (place: string, inner: Iterable<string>): string[] => Array.from(inner, (one) => `${place}.${one}`);
+  const [first, second] = [Object.keys(RESNET), attention];
+  // a level has its layers and, but for the last, a change of size; output levels have one more layer
+  const levels = Array.from({ length: blocks * (layers + 1) }, (_, n) => [
+    ...['input_blocks', 'output_blocks'].flatMap((side) => [
+      ...at(`${side}.${n}.0`, first),
+      ...at(`${side}.${n}.1`, second),
+    ]),
+    `input_blocks.${n}.0.op`,
+    `output_blocks.${n}.1.conv`,
+    `output_blocks.${n}.2.conv`,
+  ]).flat();
+  const middle = [...at('middle_block.0', first), ...at('middle_block.1', second), ...at('middle_block.2', first)];
+  return new Map(
+    [...Object.keys(ROOT), ...levels, ...middle].flatMap((module) => {
+      const translated = unetName(`${module}.weight`, layers);
+      const weight = translated && 'name' in translated ? translated.name : undefined;
+      return weight !== undefined && there.has(weight) ? [[module, [weight]] as const] : [];
+    }),
+  );
+}
+
 const ATTENTION: Record<string, string> = {
   norm: 'group_norm',
   q: 'to_q',

@@ -36,9 +36,12 @@ const OPENCLIP = 'cond_stage_model.model.';
 const XL_CLIP = 'conditioner.embedders.0.transformer.';
 const XL_OPENCLIP = 'conditioner.embedders.1.model.';
 
-/** Tables of the noise schedule, counters of the training, and what is not used: in 2.x the last layer of OpenCLIP, whose input is the text's embedding. */
+/**
+ * Tables of the noise schedule, counters of the training, and what is not used: CLIP's projection, and in 2.x the last layer of OpenCLIP, whose input is
+ * the text's embedding.
+ */
 const UNUSED =
-  /^(betas|logvar|denoiser\.sigmas|conditioner\.embedders\.1\.model\.(logit_scale|attn_mask)|lvlb_weights|global_step|alphas_cumprod.*|sqrt_.*|log_one_minus.*|posterior_.*|model_ema\.(decay|num_updates)|first_stage_model\.loss\..*|cond_stage_model\.model\.(logit_scale|text_projection|attn_mask|transformer\.resblocks\.23\..*)|.*\.position_ids)$/;
+  /^(betas|logvar|denoiser\.sigmas|conditioner\.embedders\.1\.model\.attn_mask|lvlb_weights|global_step|alphas_cumprod.*|sqrt_.*|log_one_minus.*|posterior_.*|model_ema\.(decay|num_updates)|first_stage_model\.loss\..*|cond_stage_model\.model\.(text_projection|attn_mask|transformer\.resblocks\.23\..*)|.*\.(position_ids|logit_scale|transformer\.text_projection\.weight))$/;
 
 /** Whether a file is one of these, by its tensors' names. */
 export const isCheckpoint = ({ tensors }: SafetensorsHeader): boolean =>

@@ -126,7 +126,7 @@ export class HubClient {
     const authenticate =
       token === undefined
         ? 'set HF_TOKEN (or run `hf auth login`)'
-        : 'check that HF_TOKEN is a token of an account that may';
+        : 'check that HF_TOKEN is a token of an account that may read it';
     if (code === 'RevisionNotFound')
       return new DiffmineError(
         'MODEL_INVALID',
@@ -138,13 +138,13 @@ export class HubClient {
       return new DiffmineError(
         'MODEL_INVALID',
         `The model ${page} is ${code === 'GatedRepo' || status === 403 ? 'gated' : 'not open to everyone'} (${status}).`,
-        `Accept its conditions at ${page}, and ${authenticate} read it.`,
+        `Accept its conditions at ${page}, and ${authenticate}.`,
       );
     if (status === 404 || status === 401)
       return new DiffmineError(
         'MODEL_INVALID',
         `There is neither a folder '${name}' here nor a model '${name}' at ${endpoint} (${status}).`,
-        `Check the name. For a private model, ${authenticate} read it.`,
+        `Check the name. For a private model, ${authenticate}.`,
       );
     return new DiffmineError(
       'IO',

@@ -11,6 +11,7 @@ const SETTINGS = new Set([
   'vocab.json',
   'merges.txt',
   'tokenizer.json',
+  'spiece.model',
   'tokenizer_config.json',
   'special_tokens_map.json',
   'added_tokens.json',

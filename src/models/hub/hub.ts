@@ -7,12 +7,13 @@ import type { Hooks, Progress } from '../../util/hooks.js';
 import { byteSize } from '../../util/bytes.js';
 import { parseJson } from '../../util/json.js';
 import { isObject, readJsonObject, type JsonObject } from '../json.js';
+import { conversion, isPickle } from '../pickle.js';
 import { HubCache } from './cache.js';
 import { HubClient, type HubFile } from './client.js';
 import { bytesThere, fetchBlob } from './download.js';
 import { hubEnvironment, type HubEnvironment } from './environment.js';
 import { INDEX, neededFiles, type Wanted as WantedFiles } from './files.js';
-import { formatHubId, type HubId } from './id.js';
+import { DEFAULT_REVISION, formatHubId, type HubId } from './id.js';
 
 /** A model in the cache. */
 export interface Snapshot {
@@ -188,12 +189,13 @@ function notCached(id: HubId): DiffmineError {
 }
 
 function incomplete(id: HubId, names: readonly string[]): DiffmineError {
-  const pickle = names.filter((name) => /\.(bin|ckpt|pt|pth)$/.test(name));
+  const { name, revision, variant } = id;
+  const pickle = names.filter(isPickle);
   return new DiffmineError(
     'MODEL_INVALID',
     `'${formatHubId(id)}' lacks safetensors weights or configuration of a component.`,
     pickle.length > 0
-      ? `It has ${pickle.slice(0, 3).join(', ')}, which diffmine does not read, as pickle files can run code. Convert it with Python: python -c 'from diffusers import DiffusionPipeline; DiffusionPipeline.from_pretrained("${id.name}").save_pretrained("FOLDER", safe_serialization=True)'`
+      ? `It has ${pickle.slice(0, 3).join(', ')}, which diffmine does not read, as pickle files can run code. ${conversion(name, path.basename(name), { ...(revision !== DEFAULT_REVISION && { revision }), ...(variant !== undefined && { variant }) })}`
       : 'Give another model, or another variant.',
   );
 }
