@@ -51,7 +51,7 @@ def main():
         if ask["mode"] not in held["compiled"]:
             from torch._dynamo import config as dynamo
 
-            for limit in ("recompile_limit", "cache_size_limit"):  # beyond 8 shapes it would silently go on uncompiled
+            for limit in ("recompile_limit", "cache_size_limit"):  # beyond 8 shapes it would silently continue uncompiled
                 if hasattr(dynamo, limit):
                     setattr(dynamo, limit, 128)
             held["compiled"][ask["mode"]] = torch.compile(held["model"], mode=ask["mode"], dynamic=False)
@@ -80,7 +80,7 @@ def main():
         except torch.cuda.OutOfMemoryError:
             held.update(key=None, model=None, compiled={})
             answer({"error": "it ran out of memory"})
-        except Exception as error:  # no compiler, an operator that does not compile: told, and the others go on
+        except Exception as error:  # no compiler, an operator that does not compile: reported, and the others continue
             answer({"error": (str(error).strip().splitlines() or [type(error).__name__])[0][:300]})
 
 

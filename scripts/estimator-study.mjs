@@ -2,7 +2,7 @@
 //   node scripts/estimator-study.mjs collect --dataset D --model M --cache DIR [--boxes FILE] [--patch 12] [--t-range 0.05,0.4] [--samples 32] [--seeds 20] [--dtype bf16]
 //   node scripts/estimator-study.mjs figures --cache DIR [--calls 16,32,64] [--json]
 // `collect` scores every image under every label and the null condition with SEEDS x SAMPLES noise and timestep samples, and keeps
-// L_null - L_label of each sample as fp16 (DIR/seed-S.f16: image, sample, label, row, column). Repeated, it goes on where it stopped.
+// L_null - L_label of each sample as fp16 (DIR/seed-S.f16: image, sample, label, row, column). Run again, it resumes.
 // `figures` gives AP, P@50, pointing and Spearman as `diffmine evaluate` defines them. The words of its table are explained in docs/results/estimator.md.
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
@@ -81,7 +81,7 @@ async function collect(values) {
     const out = fs.openSync(`${file}.part`, 'w');
     let timesteps;
     for (let begin = 0; begin < images.length;) {
-      // images of one size to a call, in order
+      // images of the same size in a call, in order
       let end = begin + 1;
       while (
         end < images.length &&

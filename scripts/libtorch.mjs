@@ -6,7 +6,7 @@ import { download, reasonOf } from './download.mjs';
 import { cacheFolder, cancelSignal, isFull, lastLines, run, say, SetupError, which, withLock } from './steps.mjs';
 import { readZipped, unzip } from './unzip.mjs';
 
-/** The versions whose headers and behaviour diffmine was written for: the only place that says so. */
+/** The versions whose headers and behavior diffmine was written for: the only place that says so. */
 export const accepted = { first: '2.11', last: '2.14' };
 /** What is downloaded. */
 export const pinned = '2.13.0';

@@ -60,7 +60,7 @@ export function checkBaseline(requires, limits = baseline) {
   );
 }
 
-/** The copy in a package knows nothing of the machine that built it. */
+/** The copy in a package has no paths of the machine that built it. */
 async function strip(file) {
   if (process.platform === 'darwin') {
     const commands = await must('otool', ['-l', file]);

@@ -50,7 +50,7 @@ async function addon({ cuda, build }) {
 /**
  * Safe to repeat, to kill and to run twice at once; quick where nothing is to do.
  * @param options.log where lines of progress go; stderr
- * @param options.signal ends it: downloads can be taken up again, half-made folders are removed by the next set-up
+ * @param options.signal ends it: downloads can be resumed, half-made folders are removed by the next set-up
  * @param options.cuda true or false; undefined: as the last time, at first without
  * @param options.build true: compile even if a prebuilt addon fits; undefined: as the last time, at first only where none fits
  * @returns {Promise<{ addon: string, built: boolean, prebuilt: string | null, cuda: boolean, libtorch: { folder: string, version: string, cuda: boolean, source: string } }>}

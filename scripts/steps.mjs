@@ -42,7 +42,7 @@ export function optionsOf(options = {}, places = [], args = process.argv.slice(2
 /** A clone has the sources and the lock; an installed package has dist/ alone. */
 export const isClone = fs.existsSync(path.join(root, 'src')) && fs.existsSync(path.join(root, 'package-lock.json'));
 
-/** Set-up went wrong: a sentence and what mends it. The command line maps it by `code`, as every diffmine error. */
+/** Set-up failed: what is wrong, and how to fix it. The command line maps it by `code`, as every diffmine error. */
 export class SetupError extends Error {
   name = 'SetupError';
   code = 'SETUP';
@@ -162,7 +162,7 @@ export function run(program, args, { log, onLine, timeout, ...options } = {}) {
 }
 
 /**
- * Waits for all of them, also if one fails, so that nothing goes on behind an error.
+ * Waits for all of them, also if one fails, so that nothing still runs after an error.
  * @returns their results; throws the first error
  */
 export async function together(...running) {

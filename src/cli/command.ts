@@ -30,7 +30,7 @@ export interface Outcome {
 export interface Listed {
   name: string;
   describe: string;
-  /** keys of options that are given by place, not by name */
+  /** keys of positional options */
   places?: readonly string[];
   /** takes another command line after -- */
   line?: true;
@@ -42,7 +42,7 @@ export interface Definition<S extends Schema = Schema> {
   examples?: [command: string, what: string][];
   /** computes (with these values): the native part is set up first if it is not yet */
   native?: boolean | ((values: Given<S>) => boolean);
-  /** said after Ctrl-C, if there is finished work to go on from */
+  /** said after Ctrl-C, if there is finished work to resume from */
   resumeHint?: string;
   /** said at the first Ctrl-C or SIGTERM, where another sentence than the usual one is true */
   stopping?(values: Given<S>): string | undefined;

@@ -6,7 +6,7 @@ import { COMMON, flagsOf, type Flag } from './options.js';
 interface Entry {
   name: string;
   describe: string;
-  /** choices of what is given by place; empty: files */
+  /** choices of each positional option; empty: files */
   placed: readonly string[];
   flags: [name: string, flag: Flag][];
 }

@@ -35,7 +35,7 @@ export function declare(sub: Argv, one: Command): Argv {
   return sub;
 }
 
-/** How a usage line has a value that is given by place: DATASET, or [DATASET] if it may be left out. */
+/** A positional option in the usage line: DATASET, or [DATASET] if it may be left out. */
 const placeholder = (name: string, flag: Flag | undefined): string =>
   flag?.required === false ? `[${name.toUpperCase()}]` : name.toUpperCase();
 

@@ -38,13 +38,13 @@ export const RUN = {
 /** What has options: a command, or the options of every command. */
 export interface Optioned<S extends Schema = Schema> {
   options: S;
-  /** keys of options that are given by place, not by name */
+  /** keys of positional options */
   places?: readonly string[];
 }
 
 /** An option on the command line. */
 export interface Flag extends Described {
-  /** given by place */
+  /** positional */
   placed: boolean;
   /** in messages: --t-range, DATASET */
   label: string;

@@ -23,7 +23,7 @@ export function guardStreams(): void {
   }
 }
 
-/** Writes a message. Where it cannot be written (a full disk, a closed pipe, a terminal that went away), work goes on without it. */
+/** Writes a message. Where it cannot be written (a full disk, a closed pipe, a closed terminal), work continues without it. */
 export function writeMessage(text: string): void {
   try {
     process.stderr.write(text);

@@ -23,7 +23,7 @@ export function folderOf(image: string): string | undefined {
 /**
  * What `labelFrom` and `labelColumn` ask for; undefined: nothing.
  *
- * @throws INVALID_ARGUMENT for both, or a regular expression that is none or has no group
+ * @throws INVALID_ARGUMENT for both, or an invalid regular expression, or one without a group
  */
 export function labelRule({ labelFrom, labelColumn }: DatasetSource): LabelRule | undefined {
   if (labelFrom !== undefined && labelColumn !== undefined)

@@ -107,7 +107,7 @@ export async function* prefetch<Item, Value>(
       change();
     }
   } finally {
-    // What is still under way ends before the caller goes on: nothing reads files behind its back.
+    // Reads in progress end before the caller continues: no files are read after that.
     state.ended = true;
     change();
     await filling.catch(() => undefined);

@@ -2,7 +2,7 @@
 import { DiffmineError } from '../util/errors.js';
 import type { Tensor } from './types.js';
 
-/** Tensors of one shape along a new first axis. */
+/** Tensors of the same shape along a new first axis. */
 export function stack(tensors: readonly Tensor[]): Tensor {
   return concatenate(tensors.map((one) => ({ ...one, shape: [1, ...one.shape] })));
 }

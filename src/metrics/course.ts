@@ -1,4 +1,4 @@
-// The course of an element over ordered labels: whether it rises, falls, or comes and passes, and how clear that is against the standard errors.
+// The trend of an element over ordered labels: whether it rises, falls, or peaks, and how clear that is compared with the standard errors.
 // Courses are fitted by isotonic regression (pool adjacent violators), weighted by 1 / error^2.
 import { Random } from '../util/random.js';
 

@@ -118,7 +118,7 @@ function sortPixels(images: readonly ScoredPixels[]): Entries {
 function merge({ packed }: Entries, images: number): Entries {
   const total = packed.length;
   const [entries, counts]: [number[], number[]] = [[], []];
-  /** of the step at hand, by image << 1 | truth */
+  /** of the current step, by image << 1 | truth */
   const step = new Uint32Array(2 * images);
   for (let i = 0, inStep = 1; i < total; i++, inStep++) {
     const entry = packed[i] as number;

@@ -77,7 +77,7 @@ export interface ModelSummary {
   fingerprint: string;
 }
 
-/** The side of the UNet's input where nothing says it. */
+/** The side of the UNet's input if the configuration has none. */
 const DEFAULT_CELLS = 64;
 
 /** The default short side: what the UNet was trained on, or the VAE, or else 64 cells as Stable Diffusion 1.x. */
@@ -92,7 +92,7 @@ export function sampleSizeOf(
   return { sampleSize: DEFAULT_CELLS * perCell, sampleSizeOf: 'default' };
 }
 
-/** The same model with random weights in its denoiser (of `seed`), text encoder and VAE as they are: a control that knows nothing of its labels. */
+/** The same model with random weights in its denoiser (of `seed`), text encoder and VAE as they are: a control whose denoiser has learned no labels. */
 export function untrained(model: ModelFolder, seed: number): ModelFolder {
   const { unet, transformer, ...others } = model.source;
   const random = { files: [], synthetic: seed };

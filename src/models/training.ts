@@ -9,7 +9,7 @@ import type { ModelFolder } from './model.js';
 import { DiffmineError } from '../util/errors.js';
 import { parseJson } from '../util/json.js';
 
-/** Chance is one half: a label that says nothing helps half of the images. */
+/** Chance is one half: a label without information helps half of the images. */
 export interface LearnedLabel {
   label: string;
   images: number;
@@ -83,7 +83,7 @@ export async function trainingOf({ path: folder }: { path: string }): Promise<Tr
 
 /**
  * Timesteps to score with a model, as fractions of its schedule: those asked for, else those that it was trained on, else the default of its kind
- * (denoiser.ts). A training on the whole schedule says nothing about where to score.
+ * (denoiser.ts). A training on the whole schedule does not tell where to score.
  */
 export async function scoredRange(
   asked: Range | undefined,

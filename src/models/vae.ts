@@ -82,7 +82,7 @@ async function openVae(location: string, own: VaeConfig, hooks: HubHooks): Promi
   return { name: 'vae', config: readVaeConfig(file, await readJsonObject(file)), weights, files: weights.files };
 }
 
-/** A file says nothing of how latents are scaled and shifted: as those of the VAE that it replaces. */
+/** A file has neither the scale nor the shift of latents: those of the VAE it replaces are used. */
 async function fileVae(file: string, own: VaeConfig): Promise<LoadedPart<VaeConfig>> {
   if (isPickle(file)) throw pickleError(file);
   const header = readSafetensorsHeader(file);

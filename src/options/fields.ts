@@ -104,7 +104,7 @@ export function either<A, B, InA, InB>(one: z.ZodType<A, InA>, other: z.ZodType<
   return field(same, z.union([one, other]), { expected: `${kindOf(one).expected}, or ${kindOf(other).expected}` });
 }
 
-/** Labels by name. They may hold commas: where the labels are known, a value that is none of them is split (data/labels.ts, namedLabels). */
+/** Labels by name. They may hold commas: where the labels are known, any other value is split (data/labels.ts, namedLabels). */
 export const labels = (): z.ZodType<string[], readonly string[]> =>
   field(listOf, z.array(text()), { expected: 'labels', list: true });
 

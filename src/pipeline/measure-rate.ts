@@ -1,4 +1,4 @@
-// Measures how many UNet calls a second a model makes on one device, with a few forward passes.
+// Measures the UNet calls per second of a model on one device, with a few forward passes.
 import { Engine, fromFloat32 } from '../engine/index.js';
 import type { CallOptions, Dtype, EngineOptions } from '../engine/types.js';
 import { prepareConditions, type ModelFolder } from '../models/index.js';

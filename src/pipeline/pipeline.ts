@@ -126,7 +126,7 @@ async function run<Stage extends ShardedStage>(
 const callsOf = (part: Part, shards: readonly number[]): number =>
   shards.reduce((sum, shard) => sum + part.unetCalls(shard), 0);
 
-/** This call's shards of a round that are not finished, and its share of the round. */
+/** This call's shards of a round that are not finished, and the fraction of the round's images that are this call's. */
 async function todoOf(round: Round, division: Division): Promise<{ own: number[]; todo: number[]; share: number }> {
   const own = division.order(round.folder.count);
   const done = new Set(await round.folder.doneShards());

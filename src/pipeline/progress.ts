@@ -22,7 +22,7 @@ export interface Counter {
   time(seconds: number, waited: number): void;
 }
 
-/** The command ends before the work does: its hint says how the work goes on. */
+/** The command ends before the work does: its hint says how to follow the work. */
 export class Detached extends DiffmineError {}
 
 interface Progress {
@@ -179,12 +179,12 @@ export class Tally implements Counter {
 
   constructor(private readonly meter: Counter) {}
 
-  /** The shard at hand was counted to its end. */
+  /** Whether the current shard is finished. */
   get finished(): boolean {
     return this.done;
   }
 
-  /** Another shard is at hand. */
+  /** Begins to count another shard. */
   begin(): void {
     this.unetCalls = 0;
     this.dropped = 0;

@@ -49,7 +49,7 @@ export function presetOptions(name: string | undefined): Partial<PresetOptions> 
 
 type PresetOptions = Omit<Preset, 'timesteps'> & { tRange: Preset['timesteps'] };
 
-/** Of the settings of a scan and the like; what is none is refused with the other options. */
+/** The settings among the options of a stage; unknown keys are refused with the other options. */
 const isPreset = (name: string | undefined): name is PresetName => name !== undefined && Object.hasOwn(PRESETS, name);
 
 /** Fractions of the schedule as timesteps [tBegin, tEnd). */

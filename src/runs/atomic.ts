@@ -21,7 +21,7 @@ async function fsync(path: string): Promise<void> {
   }
 }
 
-/** Whether a file system said that it knows no fsync, not that it failed. */
+/** Whether the file system reports that it has no fsync, rather than a failure. */
 export function hasNoSync(error: unknown): boolean {
   return ['EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP'].includes((error as NodeJS.ErrnoException).code ?? '');
 }

@@ -112,7 +112,7 @@ function standardErrorsOf({ samples, replay, sampler }: Contrast): string {
   if (samples === 1) return 'There is one noise and timestep sample per image, so there are no standard errors.';
   const over = `Standard errors are over the ${whole(samples)} ${replay ? 'replayed ' : ''}samples of a patch`;
   if (replay || sampler !== 'stratified') return `${over}.`;
-  // With so few samples a trend over the timesteps cannot be told from noise.
+  // With so few samples a trend over the timesteps is indistinguishable from noise.
   return samples < 4
     ? `${over}. Timesteps were stratified, so they are upper bounds.`
     : `${over} and allow for stratified timesteps.`;

@@ -18,7 +18,7 @@ const escape = (char: string): string => `%${(char.codePointAt(0) ?? 0).toString
 /**
  * A text as the name of a file or folder: itself if it can be, else with %XX instead of what cannot; cut, with a hash, where too long.
  *
- * @param reserved names that mean something else where it is to stand, in lower case
+ * @param reserved names with another meaning in the folder, in lower case
  */
 export function safeName(text: string, reserved: readonly string[] = []): string {
   const safe = Array.from(text, (char) =>

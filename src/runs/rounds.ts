@@ -181,7 +181,7 @@ export class RoundsFolder {
   }
 }
 
-/** One round: its images are dealt into shards anew, so that each is as full as those of a scan. */
+/** One round: its images are divided into shards again, so that each is as full as those of a scan. */
 export class RoundFolder extends Shards {
   constructor(
     private readonly rounds: RoundsFolder,

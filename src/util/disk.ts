@@ -9,7 +9,7 @@ export function isDiskError(error: unknown): boolean {
   return DISK_ERRORS.includes((error as NodeJS.ErrnoException).code ?? '');
 }
 
-/** A failed write says nothing of its file: names it in the error of a full disk. Returns the error. */
+/** A failed write does not name its file: this adds it to the error of a full disk. Returns the error. */
 export function naming(file: string, error: unknown): unknown {
   if (isDiskError(error)) (error as NodeJS.ErrnoException).path ??= file;
   return error;

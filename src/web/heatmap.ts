@@ -1,5 +1,5 @@
 // Typicality maps as images: a diverging color map centered at zero, red where the label helps the model denoise, blue where it
-// hinders, mid-grey where it makes no difference. The page lays them over the image in the blend mode hard-light, under which mid-grey
+// hinders, mid-gray where it makes no difference. The page lays them over the image in the blend mode hard-light, under which mid-gray
 // changes nothing: what a transparent overlay would show at a fortieth of its size, as no alpha channel has to be kept without loss.
 
 /** A mean typicality map, row-major. */
@@ -121,7 +121,7 @@ function taps(pixels: number, cells: number, cell: number): Tap[] {
   });
 }
 
-/** An image (RGB) in grey under a painted map of its size, in the blend mode hard-light, as the page lays maps over images. */
+/** An image (RGB) in gray under a painted map of its size, in the blend mode hard-light, as the page lays maps over images. */
 export function warm(image: Buffer, painted: Buffer): Buffer {
   return hardLight(grey(image), painted);
 }
@@ -136,7 +136,7 @@ function grey(rgb: Buffer): Buffer {
   return out;
 }
 
-/** `over` on `under` in the blend mode hard-light, as the report's page lays maps over images: mid-grey changes nothing. */
+/** `over` on `under` in the blend mode hard-light, as the report's page lays maps over images: mid-gray changes nothing. */
 function hardLight(under: Buffer, over: Buffer): Buffer {
   return under.map((below, i) => {
     const above = over[i] as number;

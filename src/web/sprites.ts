@@ -5,7 +5,7 @@ import sharp, { type Sharp } from 'sharp';
 export const TILE = 96;
 export const SHEET_COLUMNS = 12;
 export const SHEET_ROWS = 10;
-export const TILES_A_SHEET = SHEET_COLUMNS * SHEET_ROWS;
+export const TILES_PER_SHEET = SHEET_COLUMNS * SHEET_ROWS;
 /** Long side of a context image at most, px. */
 export const CONTEXT = 320;
 /** Bytes a tile may take: 12,000 tiles (10 labels x 1000 and their controls) and the data stay below 30 MB. */
@@ -95,7 +95,7 @@ export async function encodeMap(pixels: Buffer, width: number, height: number): 
     .toBuffer();
 }
 
-/** A sheet of up to TILES_A_SHEET tiles; places without a tile stay grey. */
+/** A sprite sheet of up to TILES_PER_SHEET tiles; places without a tile stay gray. */
 export class SpriteSheet {
   private readonly pixels: Buffer;
   private readonly rows: number;
@@ -116,7 +116,7 @@ export class SpriteSheet {
 
   /**
    * WebP at the best quality that keeps within the budget of bytes a tile.
-   * @param from where in the list of qualities to begin: sheets of a run are much alike, so the next one begins where this one ended
+   * @param from where in the list of qualities to begin: sprite sheets of a run are alike, so the next one begins where this one ended
    */
   async encode(from = 0): Promise<{ bytes: Buffer; quality: number }> {
     const image = sharp(this.pixels, { raw: { width: TILE * SHEET_COLUMNS, height: TILE * this.rows, channels: 3 } });

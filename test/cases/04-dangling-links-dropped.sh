@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Public report: bids-standard/pybids issue 632, datalad/datalad 3513 and 6973 (git-annex: pictures are links to content not fetched yet)
-# Expected: A picture that is a dangling link must be skipped and listed (skipped.jsonl, stderr), as any other unreadable picture.
+# Public report: bids-standard/pybids issue 632, datalad/datalad 3513 and 6973 (git-annex: images are links to content not fetched yet)
+# Expected: An image that is a dangling link must be skipped and listed (skipped.jsonl, stderr), as any other unreadable image.
 . "$(dirname "$0")/lib.sh"
 
 for i in 1 2 3; do pic "$T/d/a/$i.png" $i; done; pic "$T/d/b/1.png" 9

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Public report: HumanSignal/label-studio issue 6608, voxel51/fiftyone 3778, jsbroks/coco-annotator 228 (COCO sizes of the unrotated picture)
-# Expected: COCO says 96 x 64 (stored) of a picture that is 64 x 96 upright (EXIF 6), or 500 x 96: `localize` refuses such a file; `evaluate` must refuse or rotate, not stretch boxes.
+# Public report: HumanSignal/label-studio issue 6608, voxel51/fiftyone 3778, jsbroks/coco-annotator 228 (COCO sizes of the unrotated image)
+# Expected: COCO says 96 x 64 (stored) of an image that is 64 x 96 upright (EXIF 6), or 500 x 96: `localize` refuses such a file; `evaluate` must refuse or rotate, not stretch boxes.
 . "$(dirname "$0")/lib.sh"
 
 cat > "$T/mk.js" <<'E'

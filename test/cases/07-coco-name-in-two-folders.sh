@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Public report: jsbroks/coco-annotator issue 486, cvat-ai/cvat 1385, open-edge-platform/geti 7496 (file_name without its folder, same names in several folders)
-# Expected: A COCO file_name without folder that is the name of several pictures must not put one box into all of them silently.
+# Expected: A COCO file_name without folder that is the name of several images must not put one box into all of them silently.
 . "$(dirname "$0")/lib.sh"
 
 pic "$T/d/a/1.png" 1; pic "$T/d/b/1.png" 2

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Public report: AlexeyAB/darknet issue 785, swatig007/automlForImages PR 27, ultralytics/ultralytics 13344 (normalised or out-of-picture boxes)
+# Public report: AlexeyAB/darknet issue 785, swatig007/automlForImages PR 27, ultralytics/ultralytics 13344 (normalized or out-of-image boxes)
 # Expected: Boxes with coordinates of 0 to 1 (YOLO), or wholly outside, cover no pixel: evaluate must say so, not print zeros.
 . "$(dirname "$0")/lib.sh"
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Public report: unjs/ocache PR 88, acarteas/FileCache 13 (keys joined of parts that may hold the separator); Places365 categories hold slashes (zhoubolei/places_devkit)
-# Expected: maps.safetensors names maps CONDITION/PATH; label "a" with picture pics/x/1.png and label "a/pics" with x/1.png get the same name: one map is lost and the other shown for both.
+# Expected: maps.safetensors names maps CONDITION/PATH; label "a" with image pics/x/1.png and label "a/pics" with x/1.png get the same name: one map is lost and the other shown for both.
 . "$(dirname "$0")/lib.sh"
 
 pic "$T/pics/x/1.png" 1; pic "$T/x/1.png" 2

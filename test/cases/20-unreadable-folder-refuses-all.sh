@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Public report: rescuezilla/rescuezilla issue 667, navidrome/navidrome 328, ukdtom/Plex-FindUnmatched 89 (lost+found at the root of a disk)
-# Expected: A data set at the root of an ext4 disk has lost+found, which only root may read: pass over it with a warning.
+# Expected: A dataset at the root of an ext4 disk has lost+found, which only root may read: skip it with a warning.
 . "$(dirname "$0")/lib.sh"
 
 pic "$T/d/a/1.png" 1; pic "$T/d/b/1.png" 2; mkdir "$T/d/lost+found" "$T/d/b/private"; chmod 000 "$T/d/lost+found" "$T/d/b/private"

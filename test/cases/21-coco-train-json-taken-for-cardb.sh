@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Public report: Iywie/pl_YOLO issue 1, rwightman/efficientdet-pytorch 22 (COCO lists named train.json beside the folders of pictures)
-# Expected: train.json that is a COCO file beside train/ (label folders, and a stray picture) is no CarDB: without --preset cars it must be read as label folders, or the message must say why and how to avoid it.
+# Public report: Iywie/pl_YOLO issue 1, rwightman/efficientdet-pytorch 22 (COCO lists named train.json beside the folders of images)
+# Expected: train.json that is a COCO file beside train/ (label folders, and a stray image) is not CarDB: without --preset cars it must be read as label folders, or the message must say why and how to avoid it.
 . "$(dirname "$0")/lib.sh"
 
 for l in cat dog; do pic "$T/d/train/$l/1.png" 1; done; pic "$T/d/train/contact-sheet.png" 3

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Public report: nodejs/node readdir recursive follows no links; datalad/datalad 2747 (linked data)
-# Expected: Label folders that are links are followed in a data set; mask folders that are links must be too, or be named.
+# Expected: Label folders that are links are followed in a dataset; mask folders that are links must be too, or be named.
 . "$(dirname "$0")/lib.sh"
 
 pic "$T/d/a/1.png" 1; pic "$T/real/a/1.png" 5; mkdir "$T/masks"; ln -s ../real/a "$T/masks/a"

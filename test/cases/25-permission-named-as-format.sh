@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Public report: lovell/sharp issues 283, 1542 (missing and unreadable files called "unsupported image format")
-# Expected: A picture that may not be read is skipped for that reason, not for its format.
+# Expected: An image that may not be read is skipped for that reason, not for its format.
 . "$(dirname "$0")/lib.sh"
 
 pic "$T/d/a/1.png" 1; pic "$T/d/a/2.png" 2; chmod 000 "$T/d/a/1.png"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Public report: fizyr/keras-retinanet issue 99, airctic/icevision 190 (CSV rows with the class of each box)
-# Expected: image,label,x,y,w,h with label = wheel, door: evaluate must say that the labels are not those of the pictures, not that no box is in a picture, naming a picture that the file names.
+# Expected: image,label,x,y,w,h with label = wheel, door: evaluate must say that the labels are not those of the images, not that no box is in an image, naming an image that the file names.
 . "$(dirname "$0")/lib.sh"
 
 pic "$T/d/a/1.png" 1; pic "$T/d/b/1.png" 2

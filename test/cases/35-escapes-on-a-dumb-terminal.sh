@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Public report: TritonDataCenter/smartos-live issue 603, UnkindPartition/tasty PR 393 (TERM=dumb: Emacs shells)
-# Expected: TERM=dumb knows no escape sequences: progress as lines, as off a terminal.
+# Expected: a terminal with TERM=dumb has no escape sequences: progress as lines, as off a terminal.
 . "$(dirname "$0")/lib.sh"
 
 command -v script >/dev/null || { echo "no script(1)"; exit 2; }

@@ -132,7 +132,7 @@ const TINY_BENCH = [
   test('slower than the baseline: exit code 1, the verdict as JSON and in Markdown', async () => {
     const page = path.join(folder, 'page.md');
     await writeFile(page, '# Job\n');
-    // a share of a thousand times as much can be reached by no luck
+    // no luck reaches a fraction of a thousand times as much
     const ran = await cli(
       [...TINY_BENCH, '--batch', '2', '--no-stages', '--json', '--compare', await scaled(1000), '--summary', 'auto'],
       { env: { GITHUB_STEP_SUMMARY: page } },

@@ -1,4 +1,4 @@
-// From nothing to figures: the planted world drawn, scanned and mined with a tiny model of random weights, and evaluated against its boxes.
+// The synthetic dataset, drawn, scanned and mined with a tiny model of random weights, and evaluated with its boxes.
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-test('demo --data-only draws the world; a full folder is refused, and so are options that mean nothing there', async () => {
+test('demo --data-only draws the world; a full folder is refused, and so are options that have no effect there', async () => {
   const drawn = await cli([
     'demo',
     '--data-only',
@@ -95,7 +95,7 @@ test('demo --data-only draws the world; a full folder is refused, and so are opt
     expect(summary.boxes.used).toBeGreaterThan(30);
     expect(summary.boxes.used).toBeLessThan(summary.boxes.rows);
     const { averagePrecision, fraction, top } = summary.mean;
-    // weights are random: the maps know nothing of the boxes
+    // weights are random: the maps are unrelated to the boxes
     expect(fraction).toBeGreaterThan(0.02);
     expect(averagePrecision.value).toBeLessThan(0.4);
     expect(averagePrecision.low).toBeLessThanOrEqual(averagePrecision.high as number);

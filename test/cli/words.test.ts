@@ -30,7 +30,7 @@ const WORDS: [RegExp, string][] = [
   [/\bsettle[sd]?\b/i, 'resolve'],
   [/\bslabs?\b/i, 'tile'],
   [/\bmend(ed|s|ing)?\b/i, 'fix'],
-  [/\bsheets?\b(?!")/i, 'image grid'],
+  [/(?<!sprite |@param )\b[Ss]heets?\b(?!")/, 'image grid; sprite sheet'],
   [/\bshares? of\b/i, 'fraction of, utilization'],
   [/\bevaluations? (a|per) (second|pass|image|forward)/i, 'UNet calls'],
   [/\bUNet evaluations?\b|\bevaluations? of the UNet\b/i, 'UNet calls'],
@@ -127,6 +127,77 @@ function sentences(file: string): string[] {
   visit(source);
   return texts;
 }
+
+/** Comments of TypeScript and JavaScript. */
+function scriptComments(text: string): string[] {
+  const source = ts.createSourceFile('source.ts', text, ts.ScriptTarget.Latest, true);
+  const starts = new Map<number, string>();
+  const visit = (node: ts.Node): void => {
+    const ranges = [
+      ...(ts.getLeadingCommentRanges(text, node.getFullStart()) ?? []),
+      ...(ts.getTrailingCommentRanges(text, node.getEnd()) ?? []),
+    ];
+    for (const { pos, end } of ranges) starts.set(pos, text.slice(pos, end));
+    node.getChildren().forEach(visit);
+  };
+  visit(source);
+  return [...starts.values()];
+}
+
+/** The comments of a source file. */
+function comments(file: string): string[] {
+  const text = readFileSync(path.join(ROOT, file), 'utf8');
+  if (/\.(ts|mjs|js)$/.test(file)) return scriptComments(text);
+  if (/\.(cpp|h|cu|cuh)$/.test(file)) return text.match(/\/\/ .*/g) ?? [];
+  if (file.endsWith('.css')) return text.match(/\/\*[\s\S]*?\*\//g) ?? [];
+  return text.match(/(?<=^|\s)# .*/gm) ?? []; // Python and shell
+}
+
+const COMMENTED = ['src', 'scripts', 'test', 'examples'].flatMap((folder) =>
+  readdirSync(path.join(ROOT, folder), { recursive: true, encoding: 'utf8' })
+    .map((name) => path.join(folder, name))
+    .filter((name) => /\.(ts|mjs|js|cpp|h|cu|cuh|css|py|sh)$/.test(name) && !name.includes('node_modules'))
+    .filter((name) => name !== path.join('test', 'cli', 'words.test.ts')),
+);
+
+test('comments', () => {
+  const wrong = COMMENTED.flatMap((file) =>
+    comments(file)
+      .flatMap(found)
+      .map((one) => `${file}: ${one}`),
+  );
+  expect(COMMENTED.length).toBeGreaterThan(600);
+  expect(wrong).toEqual([]);
+});
+
+/** The titles of tests in a file. */
+function titles(file: string): string[] {
+  const source = ts.createSourceFile(file, readFileSync(path.join(ROOT, file), 'utf8'), ts.ScriptTarget.Latest, true);
+  const all: string[] = [];
+  const visit = (node: ts.Node): void => {
+    if (ts.isCallExpression(node) && /^(test|it|describe)\b/.test(node.expression.getText()))
+      all.push(
+        ...node.arguments
+          .slice(0, 1)
+          .filter(ts.isStringLiteralLike)
+          .map(({ text }) => text),
+      );
+    ts.forEachChild(node, visit);
+  };
+  visit(source);
+  return all;
+}
+
+test('titles of tests', () => {
+  const all = COMMENTED.filter((file) => file.endsWith('.test.ts')).flatMap(titles);
+  expect(all.length).toBeGreaterThan(1000);
+  expect(all.flatMap(found)).toEqual([]);
+});
+
+test('names of test cases', () => {
+  const cases = readdirSync(path.join(ROOT, 'test/cases')).map((name) => name.replaceAll('-', ' '));
+  expect(cases.flatMap(found)).toEqual([]);
+});
 
 const sources = readdirSync(path.join(ROOT, 'src'), { recursive: true, encoding: 'utf8' })
   .filter((name) => name.endsWith('.ts'))

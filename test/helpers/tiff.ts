@@ -13,7 +13,7 @@ const KINDS = {
 
 export type SampleKind = keyof typeof KINDS;
 
-/** One strip, interleaved; three channels or four are RGB (and alpha), others grey with more. */
+/** One strip, interleaved; three channels or four are RGB (and alpha), others gray with more. */
 export function tiff(
   kind: SampleKind,
   width: number,

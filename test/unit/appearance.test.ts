@@ -91,7 +91,7 @@ test('brightness, contrast, sharpness, size and format', async () => {
   expect(blurred.sharpness).toBeLessThan(sharpened.sharpness / 4);
 });
 
-test('an image with alpha, of 16 bits or of one pixel is measured; one that is none is refused', async () => {
+test('an image with alpha, of 16 bits or of one pixel is measured; other bytes are refused', async () => {
   const alpha = sharp({
     create: { width: 9, height: 9, channels: 4, background: { r: 255, g: 255, b: 255, alpha: 0 } },
   });

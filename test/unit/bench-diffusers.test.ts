@@ -1,4 +1,4 @@
-// The peer's protocol, with a stand-in that speaks it, and with the real script where Python has torch and diffusers.
+// The protocol of the diffusers process, with a stand-in that speaks it, and with the real script where Python has torch and diffusers.
 import { unetOf } from '../../src/models/denoiser.js';
 import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync } from 'node:fs';
@@ -87,7 +87,7 @@ test('a caller who cancels waits for no compilation, and leaves no process', asy
   await expect(Diffusers.start(python, 0, cancel.signal)).rejects.toMatchObject({ code: 'CANCELLED' });
 });
 
-test("the peer's config is what the model's file says", async () => {
+test("the configuration of the diffusers UNet is that of the model's file", async () => {
   for (const name of ['tiny-sd15', 'tiny-fold']) {
     const { source } = await openModel(path.join(GOLDEN, name));
     const file = JSON.parse(readFileSync(path.join(GOLDEN, name, 'unet', 'config.json'), 'utf8')) as Record<

@@ -1,4 +1,4 @@
-// Images that change while a run stands: what is noticed, what is named, what may go on.
+// Images that change after a run began: what is noticed, what is named, what may continue.
 import { cpSync, mkdirSync, mkdtempSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -201,7 +201,7 @@ describe('agreement with boxes', () => {
     expect(found).toMatchObject({ places: 8, onElement: 0.75, purity: 5 / 8, purityOnElements: 5 / 6 });
     expect(found.chance).toBeGreaterThan(0.3);
     expect(found.chance).toBeLessThan(found.purity);
-    // one cluster: what is commonest, whatever is dealt out
+    // one cluster: the most common element, however they are assigned
     const whole = agreement([0, 0, 0, 0], ['a', 'a', 'b', undefined]);
     expect(whole).toMatchObject({ purity: 0.5, chance: 0.5, purityOnElements: 2 / 3 });
     expect(whole.chanceOnElements).toBeCloseTo(2 / 3, 6);

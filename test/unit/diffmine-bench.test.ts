@@ -83,7 +83,7 @@ run('a cell has the model, counts and units of diffmine bench, and computes the 
     batch: theirs.batch,
     flops_per_call: theirs.operations,
   });
-  // Rates count the same things: UNet calls of a forward pass, and their arithmetic as a fraction of the matrix products'.
+  // Rates count the same things: UNet calls of a forward pass, and their arithmetic as a fraction of the matmul rate.
   for (const [seconds, calls] of [
     [ours.seconds.median, ours['calls_per_second']],
     [theirs.measured.seconds.median, theirs.measured.unetCallsPerSecond],

@@ -90,7 +90,7 @@ test('finds what is there', async () => {
   expect(summary.notes).toEqual([expect.stringContaining('fewer than k patches')]);
 });
 
-test('intervals hold the figure, and the seed settles them', async () => {
+test('intervals contain the figure, and depend on the seed only', async () => {
   for (const { value, low, high } of [...summary.labels, summary.mean].flatMap(
     ({ averagePrecision, pointing, top }) => [averagePrecision, pointing, ...top.map(({ hit }) => hit)],
   )) {

@@ -155,7 +155,7 @@ describe('entries that cannot be opened', () => {
     return reasons;
   };
 
-  test('links to nothing, circles, sockets and folders are listed with their reason', async () => {
+  test('dangling links, circles of links, sockets and folders are listed with their reason', async () => {
     const place = folder({ 'a/1.png': true });
     const at = (name: string): string => path.join(place, 'a', name);
     symlinkSync('../.git/annex/objects/x/SHA.png', at('annexed.png'));

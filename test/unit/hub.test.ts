@@ -316,7 +316,7 @@ describe('commands', () => {
 });
 
 describe('what goes wrong', () => {
-  test('a transfer that breaks goes on where it was; one that always breaks is resumed by the next command', async () => {
+  test('a transfer that breaks continues where it was; one that always breaks is resumed by the next command', async () => {
     let breaks = 2;
     hub.breakAfter = (file) => (file === UNET && breaks-- > 0 ? 1_000_000 : undefined);
     await pull(ID);
@@ -437,7 +437,7 @@ describe('what goes wrong', () => {
     await expect(pull(ID)).resolves.toBeDefined();
   });
 
-  test('a cache of another tool: copies instead of links, and a link to nothing', async () => {
+  test('a cache of another tool: copies instead of links, and a dangling link', async () => {
     const snapshot = path.join(folder(), 'snapshots', COMMIT);
     cpSync(sd15, snapshot, { recursive: true });
     mkdirSync(path.join(folder(), 'refs'), { recursive: true });

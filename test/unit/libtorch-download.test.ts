@@ -59,7 +59,7 @@ describe('download', () => {
     expect(existsSync(`${file}.part`)).toBe(false);
   });
 
-  it('starts again where the server knows no ranges', async () => {
+  it('starts again where the server does not support ranges', async () => {
     ignoresRanges = true;
     writeFileSync(`${file}.part`, content.subarray(0, 1000));
     await download(url, file, sum);

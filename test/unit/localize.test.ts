@@ -353,7 +353,7 @@ test('masks in place of boxes, and images that cannot be read', async () => {
     [image(1920, 2), null],
   ]);
 
-  // a mask of other proportions: the maps are kept, and the mended command goes on from them
+  // a mask of other proportions: the maps are kept, and the corrected command resumes from them
   await sharp({ create: { width: 90, height: 64, channels: 3, background: 'white' } })
     .png()
     .toFile(at('masks', '1920', '1920_2.png'));

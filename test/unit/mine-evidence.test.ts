@@ -23,7 +23,7 @@ test('at most a quarter of a label is held out, and never learned from', () => {
   const [a, b] = [held.of('a'), held.of('b')];
   expect([a?.own.length, a?.others.length, a?.count]).toEqual([10, 30, 40]);
   expect(b?.own.length).toBe(50);
-  expect(held.of('c')).toBeUndefined(); // three images of twelve say nothing
+  expect(held.of('c')).toBeUndefined(); // three images of twelve are too few
   expect(a?.others.every(({ label }) => label === 'b')).toBe(true);
   const learned = [...list].filter(({ path, label }) => label === 'a' && held.mayLearn('a', path, label));
   expect(learned).toHaveLength(30);

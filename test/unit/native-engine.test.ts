@@ -51,7 +51,7 @@ function expectNear(got: Tensor | undefined, reference: Tensor | undefined, atol
 
 const engines: Engine[] = [];
 function newEngine(): Engine {
-  const engine = new Engine({ device: 'cpu', dtype: 'fp32', threads: 1, tune: false, disable: ['graphs'] }); // the last two mean nothing here
+  const engine = new Engine({ device: 'cpu', dtype: 'fp32', threads: 1, tune: false, disable: ['graphs'] }); // the last two have no effect here
   engines.push(engine);
   return engine;
 }
@@ -578,7 +578,7 @@ describe('dispose', () => {
     });
   });
 
-  it('cannot race work: every promise settles, whenever it comes', async () => {
+  it('cannot race work: every promise is resolved or rejected, whenever it comes', async () => {
     const { source } = await openModel(path.join(GOLDEN, 'tiny-fold'));
     for (let round = 0; round < 40; round++) {
       const engine = new Engine({ device: 'cpu', dtype: 'fp32', threads: 1 });

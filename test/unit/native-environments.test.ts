@@ -15,7 +15,7 @@ interface Outcome {
   stderr: string;
 }
 
-/** Runs a script with `addon`, `source` (a tiny model), `points` and `later` at hand. */
+/** Runs a script with `addon`, `source` (a tiny model), `points` and `later` defined. */
 async function run(script: string, ...flags: string[]): Promise<Outcome> {
   const { source } = await openModel(path.join(GOLDEN, 'tiny-fold'));
   const prelude = `

@@ -118,7 +118,7 @@ describe('pixels', () => {
     expect(Buffer.compare(read.pixels, await sharp(bytes).raw().toBuffer())).toBe(0);
   });
 
-  test('grey becomes three equal channels', async () => {
+  test('gray becomes three equal channels', async () => {
     const grey = Buffer.from(Array.from({ length: width * height }, (_, i) => pixels[3 * i] as number));
     const bytes = await sharp(grey, { raw: { width, height, channels: 1 } })
       .toColourspace('b-w')

@@ -191,7 +191,7 @@ describe('heat maps', () => {
     ...painting.subarray(3 * (y * width + x), 3 * (y * width + x) + 3),
   ];
 
-  test('zero is neutral grey, above is warm, below is cold, as strong as its value', () => {
+  test('zero is neutral gray, above is warm, below is cold, as strong as its value', () => {
     const painting = paint(
       map(5, 1, (x) => [-2, -0.5, 0, 0.5, 1][x]!),
       1,
@@ -290,7 +290,7 @@ test('data files cannot end a script or a line, and give back what went in', () 
 describe('images', () => {
   const folder = temporaryFolder();
   const RED = [220, 20, 30];
-  /** a grey image with a red square */
+  /** a gray image with a red square */
   const square = (width: number, height: number, box: { left: number; top: number; size: number }): Sharp => {
     const pixels = Buffer.alloc(3 * width * height, 120);
     for (let y = box.top; y < box.top + box.size; y++)
@@ -340,7 +340,7 @@ describe('images', () => {
     );
   });
 
-  test('grey, palette and alpha images become RGB; alpha is dropped, not blended', async () => {
+  test('gray, palette and alpha images become RGB; alpha is dropped, not blended', async () => {
     const grey = join(folder, 'grey.png');
     await square(200, 200, { left: 0, top: 0, size: 20 }).greyscale().toColourspace('b-w').png().toFile(grey);
     expect((await decode(await openImage(grey), 20)).pixels).toHaveLength(3 * 200 * 200);

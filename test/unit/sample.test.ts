@@ -1,4 +1,4 @@
-// Images of a model on disk: where they lie, that the same command goes on and another is refused, that each is its own whatever is made with it.
+// Images of a model on disk: where they are, that the same command resumes and another is refused, that each is the same whatever is made with it.
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';

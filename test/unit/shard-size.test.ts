@@ -183,7 +183,7 @@ test('translations and searches for consistent changes are divided alike', async
   expect((await cotypicality({ ...search, parallel, out: at('slow-changes') })).shards.total).toBe(4);
 });
 
-test('where measuring runs out of memory, or finds NaN, the rate is computed and the work goes on', async () => {
+test('where measuring runs out of memory, or finds NaN, the rate is computed and the work continues', async () => {
   const score = jest.spyOn(Engine.prototype, 'scoreTypicality');
   try {
     for (const code of ['OUT_OF_MEMORY', 'NUMERICS'] as const) {

@@ -36,7 +36,7 @@ const cost: TrainCost = {
 };
 const none = { steps: 0, seconds: 0 };
 
-test('computed from operations at first, from the last training like it afterwards, and from itself when it goes on', async () => {
+test('computed from operations at first, from the last training like it afterwards, and from itself when it resumes', async () => {
   const computed = await expectedTime(cost, 4000, none);
   expect(computed).toMatchObject({ from: 'computed' });
   expect(computed?.seconds).toBeGreaterThan(60);

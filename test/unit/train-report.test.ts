@@ -154,7 +154,7 @@ describe('metrics.jsonl', () => {
 });
 
 describe('curves', () => {
-  test('smoothing keeps constants, follows a beginning, skips gaps and knows nothing of what comes later', () => {
+  test('smoothing keeps constants, follows a beginning, skips gaps and does not depend on later values', () => {
     for (const value of smooth(Array<number>(50).fill(0.25), 4)) expect(value).toBeCloseTo(0.25, 12);
     const steep = smooth(
       Array.from({ length: 4000 }, (_, i) => Math.exp(-i / 20)),
@@ -184,7 +184,7 @@ describe('curves', () => {
     expect(lowest([NaN, 3, 1, NaN, 1])).toBe(2);
   });
 
-  test('the range shows the settled part: no steep beginning, no lone spike, but what is asked for', () => {
+  test('the range shows the flat part: no steep beginning, no lone spike, but what is asked for', () => {
     const series = {
       steps: Array.from({ length: 1000 }, (_, i) => i + 1),
       values: Array.from({ length: 1000 }, (_, i) => (i < 40 ? 1 : i === 700 ? 30 : 0.04 + 0.01 * (i % 2))),

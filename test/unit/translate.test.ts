@@ -757,7 +757,7 @@ describe('folders of parallel images', () => {
     await expect(openParallel(at('sourceless'))).rejects.toThrow(failure('DATASET_INVALID', 'has no source image'));
   });
 
-  test('names that any file system takes, and that mean nothing else', () => {
+  test('names that any file system takes, without another meaning', () => {
     const named = (...rows: [string, string][]): string[] =>
       sequenceFolders(rows.map(([file, label]) => ({ path: file, label })));
     expect(

@@ -1,4 +1,4 @@
-// The planted world: the same bytes for a seed, boxes that hold what is planted and nothing else, and the probabilities it promises.
+// The synthetic dataset: the same bytes for a seed, boxes around planted elements only, and the documented probabilities.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';

@@ -48,7 +48,7 @@ export class ImageTable<T> extends Map<string, T[]> {
   /**
    * The annotations of each of a dataset's images; images without any are left out. The longest common end of the two paths decides.
    *
-   * @param images an image that stands under several labels may come several times, one after the other
+   * @param images one entry per image and label: entries of the same image follow each other
    * @param file named in errors
    * @throws DATASET_INVALID for a name that matches several images, and for an image that matches several names
    */

@@ -6,7 +6,7 @@ import { imageFile, systemPath } from '../names.js';
 export interface Walked {
   /** relative to the folder, forward slashes, sorted; bytes that are not UTF-8 escaped (names.ts) */
   files: string[];
-  /** links that lead nowhere, or back into a folder that they are in, and folders that cannot be read, with the reason */
+  /** dangling links, links back into a folder that they are in, and folders that cannot be read, with the reason */
   lost: { path: string; reason: string }[];
 }
 

@@ -30,7 +30,7 @@ export async function readLayout(
     const recognized = await LAYOUTS[layout].recognize(location, isFolder, { ...options, wanted: wanted !== 'auto' });
     if (recognized === undefined) continue;
     if ('read' in recognized) return { layout, found: await recognized.read() };
-    // of a folder that nobody said is of this layout, half of its marks say little; a file is of no other use
+    // of a folder that nobody said is of this layout, half of its marks say little; a file has no other use
     if (wanted === 'auto' && isFolder) continue;
     throw new DiffmineError(
       'DATASET_INVALID',

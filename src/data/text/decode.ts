@@ -42,7 +42,7 @@ const C1 =
 class Decoder {
   private readonly encoding: string;
   private readonly decoder: TextDecoder;
-  /** lines complete before the chunk at hand */
+  /** lines complete before the current chunk */
   private lines = 0;
   /** the bytes after the last newline so far, to say which line is wrong */
   private pending = Buffer.alloc(0);
@@ -150,7 +150,7 @@ function likelyUtf16(bytes: Buffer): string | undefined {
 function quoteBytes(bytes: Buffer): string {
   let at = 0;
   while (at < bytes.length && isUtf8(bytes.subarray(0, at + 1))) ++at;
-  // inside a character of several bytes a prefix is not UTF-8 either: go on to the byte that no following one can complete
+  // inside a character of several bytes a prefix is not UTF-8 either: continue to the byte that no following one can complete
   for (let length = 2; length <= 4; ++length) {
     if (at + length <= bytes.length && isUtf8(bytes.subarray(0, at + length)))
       return quoteBytes(bytes.subarray(at + length));

@@ -35,7 +35,7 @@ export class HubCache {
     return path.join(this.folder, 'snapshots', commit);
   }
 
-  /** Files of a snapshot with slashes between folders. A link to nothing is not there. */
+  /** Files of a snapshot with slashes between folders. Dangling links are left out. */
   async files(commit: string): Promise<string[]> {
     const root = this.snapshot(commit);
     const found: string[] = [];

@@ -48,7 +48,7 @@ export async function fetchBlob(
     } catch (error) {
       signal?.throwIfAborted();
       const now = (await sizeOf(part)) ?? 0;
-      // refusals, a full disk and the like do not pass by waiting; neither does a damaged file
+      // waiting does not help against refusals, a full disk or a damaged file
       if (!(error instanceof Broken)) throw error;
       failures = now > before ? 1 : failures + 1;
       if (failures >= TRIES)

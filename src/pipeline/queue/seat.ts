@@ -98,7 +98,7 @@ export class Seat {
     return this.options.device;
   }
 
-  // asked anew after each wait
+  // asked again after each wait
   private isStopping(): boolean {
     return this.stopping;
   }
@@ -235,7 +235,7 @@ export class Seat {
     });
   }
 
-  /** Takes no further shard; gives back the one at hand. */
+  /** Takes no further shard; gives back the current one. */
   async stop(): Promise<void> {
     this.stopping = true;
     await within(HAND_BACK, this.worker.pause(true));

@@ -25,7 +25,7 @@ const END = 10_000;
  * Works on the shards of a queue.
  *
  * @returns once nothing is left, with `exitWhenDone`
- * @throws CANCELLED after hooks.signal: the shards at hand are back in the queue; IO where the queue cannot be reached; DEVICE_UNAVAILABLE if no device is
+ * @throws CANCELLED after hooks.signal: the current shards are back in the queue; IO where the queue cannot be reached; DEVICE_UNAVAILABLE if no device is
  *   left; with `exitWhenDone`, the error of a shard that failed for good or that this worker refuses
  */
 export async function serveQueue(options: WorkerOptions, hooks: Hooks<SeatEvent> = {}): Promise<WorkerSummary> {

@@ -99,7 +99,7 @@ export interface Agreement {
   purity: number;
   /** the same of the places on elements alone */
   purityOnElements: number;
-  /** what both would be on average if elements were dealt out to the clusters at random */
+  /** what both would be on average if elements were assigned to clusters at random */
   chance: number;
   chanceOnElements: number;
 }

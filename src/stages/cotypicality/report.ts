@@ -22,7 +22,7 @@ import {
   SHEET_ROWS,
   SpriteSheet,
   TILE,
-  TILES_A_SHEET,
+  TILES_PER_SHEET,
 } from '../../web/sprites.js';
 import { scriptOf } from '../../web/script.js';
 import { readShared } from '../../web/shared.js';
@@ -243,8 +243,8 @@ class Drawer {
   ) {
     const tiles = places * labels.length;
     this.sheets = Array.from(
-      { length: Math.ceil(tiles / TILES_A_SHEET) },
-      (_, i) => new SpriteSheet(Math.min(TILES_A_SHEET, tiles - i * TILES_A_SHEET)),
+      { length: Math.ceil(tiles / TILES_PER_SHEET) },
+      (_, i) => new SpriteSheet(Math.min(TILES_PER_SHEET, tiles - i * TILES_PER_SHEET)),
     );
   }
 
@@ -274,8 +274,8 @@ class Drawer {
         for (const index of indices) {
           const { x, y, width, height } = places[index] as GroupedPlaceRow;
           const tile = index * this.labels.length + label;
-          this.sheets[Math.floor(tile / TILES_A_SHEET)]?.put(
-            tile % TILES_A_SHEET,
+          this.sheets[Math.floor(tile / TILES_PER_SHEET)]?.put(
+            tile % TILES_PER_SHEET,
             await cutTile(image, { x: x * across, y: y * down, width: width * across, height: height * down }),
           );
         }

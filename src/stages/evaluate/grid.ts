@@ -28,7 +28,7 @@ const css = (color: Rgb): string => `rgb(${color.join(' ')})`;
 
 /**
  * The grid: of each label `perLabel` images, evenly spaced through its list, whatever they show. Each with the boxes of what is typical of the label
- * and of others, beside it the image in grey under its smoothed map, in colors whose scale is the label's.
+ * and of others, beside it the image in gray under its smoothed map, in colors whose scale is the label's.
  *
  * @param root the folder of the source images
  * @returns undefined if there are no maps

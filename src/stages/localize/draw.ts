@@ -36,7 +36,7 @@ export async function drawImage(image: Scored): Promise<Buffer> {
 }
 
 /**
- * The image in grey under its heat map, as PNG: red where the label helps the model, blue where it misleads it.
+ * The image in gray under its heat map, as PNG: red where the label helps the model, blue where it misleads it.
  *
  * @param heat at the image's pixels
  * @param scale of the strongest color

@@ -79,7 +79,7 @@ export interface LabelLocalization {
   images: number;
   /** of these, with a pixel inside a box or mask of the label: what the figures are over */
   marked: number;
-  /** of the marked images' pixels, those inside: the average precision of a map that knows nothing */
+  /** of the marked images' pixels, those inside: the average precision of a constant map */
   fraction: number | null;
   /** typicality of the overlays' strongest color */
   scale: number;

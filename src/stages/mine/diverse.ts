@@ -12,7 +12,7 @@ const HALVED_AT = 0.2;
  *     t / (1 + s / (HALVED_AT top)),   s = sum over patches taken before of max(0, correlation)
  *
  * where t is its typicality (multiplied, not divided, where it is negative). Features are compared after the mean of all candidates is taken away: what all
- * of them share says nothing.
+ * of them share is no evidence.
  *
  * @param features of the candidates, best first
  */

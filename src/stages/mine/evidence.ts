@@ -14,7 +14,7 @@ import { discriminants } from './discriminant.js';
 import { pooled, type FeatureContext } from './features.js';
 import type { GroupOf } from './groups.js';
 
-/** Fewer held-out images of a label say nothing. */
+/** With fewer held-out images of a label, the test is skipped. */
 const FEWEST = 5;
 /** At most this fraction of a label's images is held out: clusters are learned from the others. */
 const HELD_OUT = 1 / 4;

@@ -1,4 +1,4 @@
-// DIFT features of ranked patches: one pass an image (and condition) and noise, all its patches pooled from it.
+// DIFT features of ranked patches: one forward pass per image, condition and noise, from which all patches of the image are pooled.
 import { prefetch, readImage, type ImageList, type Size, type SizeOptions } from '../../data/index.js';
 import { DiffmineError } from '../../util/errors.js';
 import { float32, fromFloat32, type Conditions, type Engine } from '../../engine/index.js';
@@ -156,7 +156,7 @@ export async function pooled<Item extends { image: string; file: string }>(
     });
   };
   try {
-    // images come in rank order; those of one shape are gathered until they fill a call
+    // images come in rank order; those of the same shape are gathered until they fill a call
     for await (const next of decoded) {
       if (next.error) {
         if (context.skipUnreadable) continue;

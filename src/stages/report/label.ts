@@ -15,7 +15,7 @@ import {
   encodeContext,
   encodeMap,
   SpriteSheet,
-  TILES_A_SHEET,
+  TILES_PER_SHEET,
   type Decoded,
 } from '../../web/sprites.js';
 import { scriptOf } from '../../web/script.js';
@@ -92,8 +92,8 @@ export async function drawLabel(
   const scale = commonScale(strengths);
 
   const sheets = Array.from(
-    { length: Math.ceil(view.patches.length / TILES_A_SHEET) },
-    (_, i) => new SpriteSheet(Math.min(TILES_A_SHEET, view.patches.length - i * TILES_A_SHEET)),
+    { length: Math.ceil(view.patches.length / TILES_PER_SHEET) },
+    (_, i) => new SpriteSheet(Math.min(TILES_PER_SHEET, view.patches.length - i * TILES_PER_SHEET)),
   );
   const drawn = new Map<string, ImageData>(
     [...shards.values()].flatMap((images) => [...images.keys()].map((image) => [image, [0, image, '', 0, 0, 0]])),
@@ -107,8 +107,8 @@ export async function drawLabel(
       const decoded = await open(image, patches, context);
       if (decoded) {
         for (const tile of tiles) {
-          sheets[Math.floor(tile / TILES_A_SHEET)]?.put(
-            tile % TILES_A_SHEET,
+          sheets[Math.floor(tile / TILES_PER_SHEET)]?.put(
+            tile % TILES_PER_SHEET,
             await cutTile(decoded, view.patches[tile] as MinedPatchRow),
           );
         }

@@ -2,7 +2,7 @@
 //
 //   report/index.html, *.css, *.js         the page (src/stages/report/page, and what pages share, src/web/page)
 //   report/data/run.js, label-N.js         its data as classic scripts; a label's is loaded when its tab is opened
-//   report/sprites/N-S.webp                patches, up to 120 to a sheet
+//   report/sprites/N-S.webp                patches, up to 120 per sprite sheet
 //   report/data/evaluation.js, maps/evaluation.webp   the run's evaluation, where it has one
 //   report/data/map.js, leaflet.js         the map of patches, loaded when it is opened
 //   report/data/trends.js, sprites/t-S.webp   trends, where the run has them

@@ -90,7 +90,7 @@ export async function drawStrips(
   return { numbers: [...wanted.keys()].sort((a, b) => a - b), scale: Number(scale.toPrecision(4)) };
 }
 
-/** RGB images of one size in a row. */
+/** RGB images of the same size in a row. */
 function beside(images: readonly Buffer[], width: number, height: number): Buffer {
   const out = Buffer.alloc(3 * width * height * images.length);
   images.forEach((image, i) => {

@@ -7,7 +7,7 @@ import type { ElementRow, TrendPatchRow, TrendRow } from '../../runs/schema.js';
 import { readTable } from '../../runs/tables.js';
 import { groupBy } from '../../util/group.js';
 import { scriptOf } from '../../web/script.js';
-import { cutTile, decode, SpriteSheet, TILES_A_SHEET } from '../../web/sprites.js';
+import { cutTile, decode, SpriteSheet, TILES_PER_SHEET } from '../../web/sprites.js';
 import type { DrawContext } from './label.js';
 
 /** Elements of each shape that are shown, and patches per label of each. */
@@ -28,8 +28,8 @@ export async function trendsScript(run: Run, context: DrawContext): Promise<stri
   const kept = new Set(elements.map(({ element }) => element));
   const shown = patches.filter(({ element, rank, found }) => kept.has(element) && rank <= PATCHES && found === 1);
   const sheets = Array.from(
-    { length: Math.ceil(shown.length / TILES_A_SHEET) },
-    (_, i) => new SpriteSheet(Math.min(TILES_A_SHEET, shown.length - i * TILES_A_SHEET)),
+    { length: Math.ceil(shown.length / TILES_PER_SHEET) },
+    (_, i) => new SpriteSheet(Math.min(TILES_PER_SHEET, shown.length - i * TILES_PER_SHEET)),
   );
   const places = new Map(shown.map((patch, place) => [patch, place]));
   for (const own of groupBy(shown, ({ image }) => image)) {
@@ -40,7 +40,7 @@ export async function trendsScript(run: Run, context: DrawContext): Promise<stri
       const image = await decode(await openImage(imageFile(context.root, first.image)), smallest);
       for (const patch of own) {
         const place = places.get(patch) as number;
-        sheets[Math.floor(place / TILES_A_SHEET)]?.put(place % TILES_A_SHEET, await cutTile(image, patch));
+        sheets[Math.floor(place / TILES_PER_SHEET)]?.put(place % TILES_PER_SHEET, await cutTile(image, patch));
       }
     } catch (error) {
       context.missing.set(first.image, (error as Error).message.split('\n')[0] as string);

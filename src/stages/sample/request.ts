@@ -66,7 +66,7 @@ export interface SamplesRecord {
   version: string;
   /** ISO 8601 */
   created: string;
-  /** of model and options: equal ones go on in one folder */
+  /** of model and options: equal ones share a folder */
   fingerprint: string;
   model: { path: string; variant?: string | undefined; fingerprint: string };
   options: SampleSettings;
@@ -234,7 +234,7 @@ async function readRecord(folder: string): Promise<SamplesRecord | undefined> {
 const flagOf = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
 /**
- * Puts a request down in `folder`, together with what was asked there before: more images and more labels of the same model and options go on.
+ * Puts a request down in `folder`, together with what was asked there before: more images and more labels of the same model and options are added.
  *
  * @throws RUN_MISMATCH if another request's images, or anything else, is in the folder
  */

@@ -1,7 +1,7 @@
 // What a label's loss is compared with: --against null | others | LABEL, and --all-labels, as the engine's conditions, subjects and weights.
 //
 // Typicality of output m is T_m = sum_k w_mk (L_k - L_subject(m)), the weights summing to 1: for `null` the paper's L_null - L_label, for a label X,
-// L_X - L_label, for `others` the mean of the other labels' losses less the label's own. That mean is sampled: in each sample one other label (or a few)
+// L_X - L_label, for `others` the mean of the other labels' losses minus the loss of the label. That mean is sampled: in each sample one other label (or a few)
 // stands for all of them, and they take turns, so that a sample takes two UNet calls for any number of labels and the expectation is the mean's.
 import { splitLabels } from '../../data/labels.js';
 import type { TypicalityInput } from '../../engine/types.js';

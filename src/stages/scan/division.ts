@@ -6,7 +6,7 @@ import type { ContrastPlan } from './contrasts.js';
 import { promptsOf, type Resolved } from './resolve.js';
 
 /**
- * Images, and UNet calls of one; of a race, of its longest round: rounds have shards of one size, and an image's samples are spread over them.
+ * Images, and UNet calls of one; of a race, of its longest round: shards of a round have the same size, and an image's samples are spread over them.
  *
  * @param images all labels are among those of `contrasts`
  */

@@ -76,7 +76,7 @@ export interface ScanOptions extends z.input<typeof SCAN> {}
 export interface MapOptions {
   /**
    * for heat maps in place of patches: a map (F32) of every image under each of its labels ('A|B' has two), of all labels, or of those named; no patches.
-   * `patch`, `perImage`, `maps` and `allLabels` then mean nothing
+   * `patch`, `perImage`, `maps` and `allLabels` then have no effect
    */
   localize?: 'own' | 'all' | readonly string[] | undefined;
   /** only these images of the dataset, by path: the run is one of a dataset that has no others */

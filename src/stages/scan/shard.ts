@@ -185,7 +185,7 @@ export async function scoreImages<T>(
 }
 
 /**
- * Images of one shape in calls, each as soon as it is full. Which images share a call follows from their order alone: results do not depend on how fast they
+ * Images of the same shape in calls, each as soon as it is full. Which images share a call follows from their order alone: results do not depend on how fast they
  * are read.
  */
 async function* callsOf(

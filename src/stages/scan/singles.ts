@@ -24,7 +24,7 @@ export function labelsToMap(
 ): LabelsToMap {
   const sorted = (labels: Iterable<string>): string[] => [...new Set(labels)].sort(compareCodePoints);
   const own = sorted(dataset.labels.flatMap(splitLabels));
-  // A class that images are labelled with keeps the name it has there.
+  // A class that images are labeled with keeps the name it has there.
   const known =
     model.conditioning === 'class' ? sorted((model.labels ?? []).map((label) => findLabel(own, label) ?? label)) : own;
   const rival = against === 'null' || against === 'others' ? [] : [against];

@@ -1,4 +1,4 @@
-// A model that is fine-tuned: its denoiser goes on from its weights; everything else is copied.
+// A model that is fine-tuned: its denoiser starts from its weights; everything else is copied.
 import { cp, mkdir, readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { architectureOf, channelsOf } from '../../models/denoiser.js';

@@ -272,7 +272,7 @@ export type TrainEvent =
       /** of the steps that are left; absent where nothing is known */
       time?: TrainTime;
     }
-  /** `loss`: smoothed; `rate`: steps a second */
+  /** `loss`: smoothed; `rate`: steps per second */
   | { type: 'step'; step: number; steps: number; loss: number; rate: number; secondsLeft: number }
   /** what runs before the next step */
   | { type: 'busy'; step: number; steps: number; doing: string }

@@ -136,7 +136,7 @@ export async function resolveTranslation(
   );
 
   const size = options.size ?? defaultSize(model, hooks.onLog);
-  // source and translations are to be of one size: whole cells of the VAE
+  // source and translations must have the same size, in whole cells of the VAE
   const multiple = Math.max(model.sizeMultiple, model.vaeFactor * model.fold);
   const sizes: SizeOptions = { size, rule: preset.sizeRule ?? 'floor', multiple, patch: multiple };
 

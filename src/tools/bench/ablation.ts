@@ -25,7 +25,7 @@ export function benchEngine(
 }
 
 /**
- * Measures those of `names` that mean something here, each beside an engine of its own, after a control: a second engine with none disabled.
+ * Measures those of `names` that apply here, each beside an engine of its own, after a control: a second engine with none disabled.
  *
  * @param whole the engine with all optimizations, loaded and warm
  */

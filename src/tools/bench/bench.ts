@@ -34,7 +34,7 @@ export interface BenchOptions extends CellOptions {
   training?: ({ what: string[] } & Pick<TrainingTask, 'batch' | 'checkpointing'>) | undefined;
   /** a model and a dataset for the pipeline's speed; `samples` an image, default 10 */
   pipeline?: { model: string; dataset: string; samples?: number };
-  /** time the reference's loop over the pipeline's images too; needs `peer` and `pipeline`. `top`: patches per label whose features are taken; `precision`: its own, where that is not ours */
+  /** time the reference's loop over the pipeline's images too; needs `diffusers` and `pipeline`. `top`: patches per label whose features are taken; `precision`: its own, where that is not ours */
   reference?: { top: number; dtype?: Dtype };
   /** baseline to compare with; an incomparable one is refused before anything is measured */
   baseline?: BenchReport | undefined;
@@ -105,7 +105,7 @@ async function benchPipeline(
  * Times what is asked for: passes of the UNet at each precision, size and batch (label and null of the same inputs together, as a scan makes them) with
  * the machine's own rates in the same rounds, the stages around them, training steps, scan + mine of a small dataset, and the reference's loop over it.
  *
- * @throws SETUP if the peer does not start; INVALID_ARGUMENT if the baseline cannot be compared with; OUT_OF_MEMORY if memory suffices for nothing
+ * @throws SETUP if the Python of diffusers does not start; INVALID_ARGUMENT if the baseline cannot be compared with; OUT_OF_MEMORY if memory suffices for nothing
  * that was asked for (a part of it is told as skipped); what loading a model throws; CANCELLED
  */
 export async function bench(options: BenchOptions, hooks: BenchHooks = {}): Promise<BenchReport> {

@@ -48,7 +48,7 @@ export type Planned = Pick<BenchReport, 'model' | 'parameters' | 'device'> & {
 };
 
 /**
- * Refuses a baseline that says nothing about this benchmark, before time is spent on it: another model, a CPU's for a GPU, not one cell in common, or
+ * Refuses a baseline that cannot be compared with this benchmark, before time is spent on it: another model, a CPU's for a GPU, not one cell in common, or
  * operations counted in another way, which would move every share.
  *
  * @throws INVALID_ARGUMENT that says what differs

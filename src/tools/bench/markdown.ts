@@ -8,7 +8,7 @@ export const percent = (utilization: number): string => `${(100 * utilization).t
 /** '42.0 % (40.1 ... 43.2)'. */
 export const percentRange = ({ median, min, max }: Spread): string =>
   `${percent(median)} (${(100 * min).toFixed(1)} ... ${(100 * max).toFixed(1)})`;
-/** '0.123' for seconds, '0.000123' where that says nothing. */
+/** '0.123' for seconds, '0.000123' where that would be 0.000. */
 export const time = (value: number): string => (value >= 0.1 ? value.toFixed(3) : value.toPrecision(3));
 export const tera = (rate: number): string => (rate >= 1e13 ? (rate / 1e12).toFixed(0) : (rate / 1e12).toPrecision(2));
 
@@ -70,7 +70,7 @@ function comparisonTable({ tolerance, comparisons, warnings, baseline, passed }:
   ].join('\n\n');
 }
 
-/** The page of a job: figures by cell, stages, peers, and the comparison if there is one. */
+/** The page of a job: figures by cell, stages, diffusers, and the comparison if there is one. */
 export function benchMarkdown(report: BenchReport, comparison?: CompareReport): string {
   const { machine, cells, diffusers, reference, starts } = report;
   const measured = cells.flatMap((cell) => (cell.measured ? [[cell, cell.measured] as const] : []));

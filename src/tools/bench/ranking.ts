@@ -167,7 +167,7 @@ async function rowsOf(run: Run): Promise<{ images: ImageRow[]; patches: PatchRow
 /**
  * Compares two finished scans of the same images with the same model and options, in two precisions (or of two seeds: what the draws alone change).
  *
- * @param top patches a label that must stay on top
+ * @param top patches per label that must stay on top
  * @throws RUN_INVALID if one is not a finished scan; RUN_MISMATCH if the two are not of the same images, model and samples
  */
 export async function rankStudy(firstPath: string, secondPath: string, top = 50): Promise<RankStudy> {

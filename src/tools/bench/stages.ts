@@ -59,7 +59,7 @@ export class ScanTimer {
   /** of calls without timed stages on a GPU, where timing them slows the call */
   readonly #seconds: number[] = [];
   readonly #stages: Record<string, number>[] = [];
-  /** [operations per second at N = 100, of each call] over the round's matrix-product rate */
+  /** [operations per second at N = 100, of each call] over the round's matmul rate */
   readonly #matmul: number[] = [];
 
   constructor(

@@ -20,10 +20,10 @@ const STEPS = { inversionSteps: 200, inferenceSteps: 50 };
 const CLUSTERS = 8;
 /** Places grouped in all, for each sequence: as many as it has planted elements. Asked for more, it gives what is typical of no city. */
 const GROUPED = 3;
-/** Draws an image for its heat map, as a fraction of the scan's: the blur does what further draws would. */
+/** Samples per image for a heat map, as a fraction of the scan's: the blur averages as more samples would. */
 const LOCALIZED = 0.5;
 
-/** What the demo has settled for all of its stages. */
+/** What the demo has resolved for all of its stages. */
 export interface FullContext {
   /** the demo's folder */
   out: string;

@@ -112,7 +112,7 @@ export interface DemoElement {
 
 /** The figures of a city, or their mean over the cities; null if one cannot be computed. */
 export interface DemoFigures {
-  /** fraction of the pixels that belong to planted elements typical of the city: the average precision of a map that knows nothing */
+  /** fraction of the pixels that belong to planted elements typical of the city: the average precision of a constant map */
   fraction: number | null;
   averagePrecision: number | null;
   /** average precision of a network of the same shape with random weights, and of colors alone */

@@ -1,4 +1,4 @@
-// The machine that an estimate is for: at hand, or known by its data sheet.
+// The machine that an estimate is for: this one, or one that is known by its specifications.
 import { usableCores } from '../../engine/cores.js';
 import { addonPath } from '../../engine/locate.js';
 import type { Dtype } from '../../engine/types.js';
@@ -26,7 +26,7 @@ export const CONTEXT_BYTES = 1e9;
 
 export const isCard = (name: string | undefined): name is CardName => name !== undefined && Object.hasOwn(CARDS, name);
 
-/** A machine that need not be at hand. */
+/** A machine other than this one. */
 export function machineOf(
   { device = 'auto', threads }: { device?: string | undefined; threads?: number | undefined },
   asked: (typeof DTYPES)[number] | 'auto',

@@ -1,11 +1,11 @@
-// How fast a machine computes that is not at hand.
+// How fast other machines compute.
 import type { Dtype } from '../../engine/types.js';
 
 export interface Card {
   title: string;
   /** bytes */
   memory: number;
-  /** peak operations per second of dense matmuls by the maker's data sheet: on tensor cores in fp16 and bf16; outside of them in fp32, as fp32 never uses TF32 */
+  /** peak operations per second of dense matmuls by the maker's specifications: on tensor cores in fp16 and bf16; outside of them in fp32, as fp32 never uses TF32 */
   peak: { half: number; fp32: number };
   /** has bf16 */
   bf16: boolean;

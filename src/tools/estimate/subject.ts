@@ -1,4 +1,4 @@
-// What is estimated: a scan of a model and dataset that are at hand, or of a known architecture.
+// What is estimated: a scan of a given model and dataset, or of a known architecture.
 import { ofLabels, type ImageList } from '../../data/index.js';
 import { distinctLabels } from '../../data/labels.js';
 import type { Dtype, ModelSource } from '../../engine/types.js';
@@ -52,7 +52,7 @@ export interface Subject extends Machine {
   /** engines that share the memory of a device */
   engines: number;
   notes: string[];
-  /** of a scan at hand */
+  /** of a scan of a given model and dataset */
   scan?: Resolved;
 }
 

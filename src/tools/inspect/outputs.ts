@@ -26,7 +26,7 @@ export interface DemoInspection {
   figures: { averagePrecision: number | null; precision50: number | null; random50: number | null } | null;
 }
 
-/** The folder of a translation, of consistent changes, of an unfinished training and the like. */
+/** The folder of a translation, of consistent changes, of an unfinished training or another output. */
 export interface OutputInspection {
   kind: 'output';
   path: string;

@@ -17,7 +17,7 @@ export interface DoctorRow {
   name: string;
   status: RowStatus;
   detail: string;
-  /** what mends it */
+  /** how to fix it */
   hint?: string;
 }
 

@@ -21,7 +21,7 @@ export interface SetupSummary {
  * @param options.libtorch folder of a LibTorch to use, as the variable LIBTORCH
  * @param options.cuda with the CUDA backend; undefined: as the last time, at first without
  * @param options.build compile even if a prebuilt addon fits; undefined: as the last time, at first only if none fits
- * @throws DiffmineError SETUP: no LibTorch, a missing compiler, a failed build, each with what mends it
+ * @throws DiffmineError SETUP: no LibTorch, a missing compiler, a failed build, each with a hint how to fix it
  */
 export async function setup(
   options: { libtorch?: string | undefined; cuda?: boolean | undefined; build?: boolean | undefined } = {},

@@ -8,7 +8,7 @@ export interface Line {
   words: readonly string[];
   /** options by their names, with those of a configuration file; values as typed */
   options: Readonly<Record<string, Value>>;
-  /** options that are given by place */
+  /** positional options */
   places: readonly string[];
 }
 

@@ -35,7 +35,7 @@ function coursesOf(slot: Slot): Map<Kind, Course> {
   );
 }
 
-/** The course of every kind. */
+/** How often each kind is planted, over the decades. */
 export const COURSES: ReadonlyMap<Kind, Course> = new Map(SLOTS.flatMap((slot) => [...coursesOf(slot)]));
 
 /** The decade in which a kind is most common. */

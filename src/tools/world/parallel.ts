@@ -1,4 +1,4 @@
-// The planted world translated without fault: images as every city would have them, in the layout that `translate` writes (src/runs/parallel.ts),
+// A perfect translation of the synthetic dataset: each image as every city would have it, in the layout that `translate` writes (src/runs/parallel.ts),
 // so that what is done with translations can be tried where they are known to be right.
 import { count } from '../../web/html.js';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';

@@ -1,4 +1,4 @@
-// One street scene as SVG. Everything but the planted kinds is drawn from a stream that knows no city: light, weather, houses, clutter and where the
+// One street scene as SVG. Everything but the planted kinds is drawn from a random stream that does not depend on the city: light, weather, houses, clutter and where the
 // slots are. What fills a slot is drawn from a stream of its own, so that the same street can be built in any city.
 import { GLASS, PALETTE, rect, type Color } from './drawing.js';
 import { kindsOf, SLOTS, type City, type Kind, type Slot } from './kinds.js';

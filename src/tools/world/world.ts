@@ -1,4 +1,4 @@
-// The planted world on disk: street scenes of six imaginary cities, or of eight decades, as two datasets (train/, heldout/), with a box for every planted
+// The synthetic dataset on disk: street scenes of six imaginary cities, or of eight decades, as two datasets (train/, heldout/), with a box for every planted
 // element.
 import { count } from '../../web/html.js';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';

@@ -41,7 +41,7 @@ export class Bucket {
     private readonly onLog: ((line: string) => void) | undefined,
   ) {}
 
-  /** @throws INVALID_ARGUMENT for a place that is none; SETUP without the SDK */
+  /** @throws INVALID_ARGUMENT for a malformed place; SETUP without the SDK */
   static async open(place: string, onLog?: (line: string) => void): Promise<Bucket> {
     const { bucket, prefix } = parsePlace(place);
     return new Bucket(place.replace(/\/+$/, ''), bucket, prefix, await load(), await connect(), onLog);
@@ -178,7 +178,7 @@ export class Bucket {
   async upload(file: string, name: string): Promise<void> {
     const { size } = await stat(file);
     try {
-      // a stream cannot be sent twice: each try opens the file anew
+      // a stream cannot be sent twice: each try opens the file again
       await this.ask(`writing ${name}`, async () =>
         this.client.send(
           new this.sdk.PutObjectCommand({

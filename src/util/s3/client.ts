@@ -33,7 +33,7 @@ export async function connect(): Promise<S3Client> {
   client ??= load().then(({ S3Client: Client }) => {
     const endpoint = process.env['AWS_ENDPOINT_URL_S3'] ?? process.env['AWS_ENDPOINT_URL'];
     return new Client({
-      // servers behind an endpoint of one's own often know no bucket.host names and no region
+      // self-hosted servers often have neither bucket.host names nor a region
       ...(endpoint ? { endpoint, forcePathStyle: true } : {}),
       ...(endpoint && !process.env['AWS_REGION'] ? { region: 'us-east-1' } : {}),
       // by default the SDK sends checksums as trailers, which other stores than AWS refuse (411)

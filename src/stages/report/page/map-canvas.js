@@ -33,7 +33,7 @@ diffmine.mapCanvas = (map, { run, tiles }, { visible, selected, chosen, colorOf 
     return sheet.ready ? sheet.image : undefined;
   }
   let waiting = false;
-  /** Repaints once, however many sheets arrive in the meantime. */
+  /** Repaints once, however many sprite sheets arrive in the meantime. */
   function soon() {
     if (waiting) return;
     waiting = true;

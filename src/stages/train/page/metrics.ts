@@ -26,7 +26,7 @@ export interface Metrics {
   grids: Grid[];
   /** the last step that was logged; 0 before the first */
   last: number;
-  /** lines that are no JSON object with a step: at most the last one of a training that was stopped midway */
+  /** lines without a JSON object that has a step: at most the last one, of an interrupted training */
   torn: number;
 }
 

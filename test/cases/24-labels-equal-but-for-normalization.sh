@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Public report: renpy/renpy PR 2327, doublecmd/doublecmd PR 2747, Garmelon/PFERD PR 141 (NFC and NFD names)
-# Expected: A class model knows "Köln" (NFC); folders from a Mac are NFD: the message must tell what differs. Two folders equal but for normalisation: say so.
+# Expected: A class model knows "Köln" (NFC); folders from a Mac are NFD: the message must tell what differs. Two folders equal but for normalization: say so.
 . "$(dirname "$0")/lib.sh"
 
 node -e 'const fs=require("fs"),[,src,dst]=process.argv;fs.cpSync(src,dst,{recursive:true});const f=dst+"/model_index.json",j=JSON.parse(fs.readFileSync(f));j.id2label={0:"K\u00f6ln",1:"Z\u00fcrich",2:"c",3:"d",4:"e",5:"f"};fs.writeFileSync(f,JSON.stringify(j))' "$P/demo/model" "$T/m" || exit 2

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Public report: ruven/iipsrv issue 135, xarray-contrib/xarray-spatial PR 1506, nomacs/nomacs 1635 (caches that go by name and size)
-# Expected: A picture replaced by another of the same number of bytes (uncompressed TIFF): the run that is there is stale; say so.
+# Expected: An image replaced by another of the same number of bytes (uncompressed TIFF): the run that is there is stale; say so.
 . "$(dirname "$0")/lib.sh"
 
 mk() { node -e 'const [,f,v]=process.argv;require("sharp")({create:{width:64,height:64,channels:3,background:{r:+v,g:+v,b:+v}}}).tiff({compression:"none"}).toFile(f)' "$1" "$2"; }

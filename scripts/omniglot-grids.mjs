@@ -1,7 +1,7 @@
-// Draws a dataset with known boxes from real handwriting: sheets of 2 x 2 characters, of which one or two are of the sheet's alphabet and the others of
+// Draws a dataset with known boxes from real handwriting: grids of 2 x 2 characters, of which one or two are of the grid's alphabet and the others of
 // alphabets that every label has. What is typical of a label is where its own characters are (docs/results/estimator.md).
-//   node scripts/omniglot-sheets.mjs OMNIGLOT OUT [--per-label 300] [--seed 0]
-// OMNIGLOT: a folder of alphabets with images whose names end in _DRAWER (01 to 20). Sheets of OUT/heldout have drawers that OUT/train has none of.
+//   node scripts/omniglot-grids.mjs OMNIGLOT OUT [--per-label 300] [--seed 0]
+// OMNIGLOT: a folder of alphabets with images whose names end in _DRAWER (01 to 20). Grids of OUT/heldout have drawers that OUT/train has none of.
 import fs from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
@@ -13,7 +13,7 @@ const SHARED = ['Greek', 'Korean', 'Latin'];
 const CELL = 32;
 const FIRST_HELDOUT_DRAWER = 17;
 
-/** mulberry32: the same sheets for a seed on every machine. */
+/** mulberry32: the same grids for a seed on every machine. */
 function generator(seed) {
   let state = seed >>> 0;
   return () => {
@@ -31,7 +31,7 @@ async function main() {
   });
   const [from, out] = positionals;
   if (!from || !out)
-    throw new Error('Usage: node scripts/omniglot-sheets.mjs OMNIGLOT OUT [--per-label 300] [--seed 0]');
+    throw new Error('Usage: node scripts/omniglot-grids.mjs OMNIGLOT OUT [--per-label 300] [--seed 0]');
   const random = generator(Number(values.seed));
   const pick = (list) => list[Math.floor(random() * list.length)];
   const files = (alphabet, heldout) =>
@@ -76,7 +76,7 @@ async function main() {
               [`${label}/${name}`, label, (cell % 2) * CELL, Math.floor(cell / 2) * CELL, CELL, CELL].join(','),
             );
       }
-      say(`${part}/${label}: ${count} sheets`);
+      say(`${part}/${label}: ${count} grids`);
     }
   }
   fs.writeFileSync(path.join(out, 'boxes.csv'), `${boxes.join('\n')}\n`);
