@@ -1,10 +1,6 @@
 // Opens a model folder in diffusers' layout: its components, whether they fit together, and where their weights are. No weights are loaded.
-import { createHash } from 'node:crypto';
-import { readFile, stat } from 'node:fs/promises';
-import path from 'node:path';
 import { DiffmineError } from '../util/errors.js';
-import { isFolder } from '../util/paths.js';
-import type { ModelSource, TransformerConfig, UNetConfig, VaeConfig } from '../engine/types.js';
+import type { ModelSource, ScheduleConfig, TransformerConfig, UNetConfig, VaeConfig } from '../engine/types.js';
 import { readClassNames, readLabels } from './class-names.js';
 import {
   hasAttentionUpBlocks,
@@ -15,123 +11,39 @@ import {
   readVaeConfig,
 } from './configs.js';
 import { checkFit, checkTransformer, type LoadedPart, type TextParts } from './fit.js';
-import { readJsonObject, type JsonObject } from './json.js';
 import { sampleSizeOf, strip, summarize, type ModelFolder } from './model.js';
+import { Opening } from './opening.js';
 import { variantOf, type OpenOptions } from './options.js';
-import { IGNORED, isComponent, T5_PARTS } from './parts.js';
+import { T5_PARTS } from './parts.js';
 import { openText } from './text.js';
 import { FLOW_SCHEDULER, readFlowConfig, readTransformerConfig } from './transformers.js';
-import { findWeights, hashWeights } from './weights.js';
 
-const KNOWN = new Set([
-  'unet',
-  'transformer',
-  'vae',
-  'text_encoder',
-  'tokenizer',
-  'text_encoder_2',
-  'tokenizer_2',
-  ...T5_PARTS,
-  'scheduler',
-]);
-const COMPLETE = 'Give a complete diffusers model folder.';
-const MODELS =
-  'Give a complete diffusers model folder, a checkpoint (FILE.safetensors), or owner/name of the Hugging Face hub, such as stable-diffusion-v1-5/stable-diffusion-v1-5:fp16.';
+/** One of the two. `cells`: its sample size, in latent cells */
+interface Denoiser {
+  unet?: LoadedPart<UNetConfig>;
+  transformer?: LoadedPart<TransformerConfig>;
+  cells: number | undefined;
+}
 
 /** Opens and checks a folder in diffusers' layout. @throws as openModel */
 export async function openFolder(location: string, options: OpenOptions): Promise<ModelFolder> {
-  await checkFolder(location);
-  const root = path.resolve(location);
-  const index = await readJsonObject(path.join(root, 'model_index.json'));
-  const listed = (part: string): boolean => isComponent(index[part]);
-  const unsupported = (name: string): DiffmineError =>
-    new DiffmineError(
-      'MODEL_UNSUPPORTED',
-      `The model '${location}' has a component '${name}' (${String((index[name] as unknown[])[1])}), which is not supported.`,
-      'Supported components: unet or transformer, vae, text_encoder, tokenizer and scheduler, as in Stable Diffusion 1.x, 2.x, XL and 3 and in DiT.',
-    );
-  for (const [name, value] of Object.entries(index))
-    if (isComponent(value) && !KNOWN.has(name) && !IGNORED.has(name)) throw unsupported(name);
-  const hash = createHash('sha256');
-  const config = async (...names: string[]): Promise<[string, JsonObject]> => {
-    const file = path.join(root, ...names);
-    const json = await readJsonObject(file);
-    hash.update(JSON.stringify([names.join('/'), await readFile(file, 'utf8')]));
-    return [file, json];
-  };
-  const absent = (part: string, why: string): DiffmineError =>
-    new DiffmineError('MODEL_INVALID', `The model '${location}' has no ${part}/ folder, but ${why}.`, COMPLETE);
-  await config('model_index.json');
-
-  const { variant } = options;
-  let unet: LoadedPart<UNetConfig> | undefined;
-  let transformer: LoadedPart<TransformerConfig> | undefined;
-  let ofDenoiser: number | undefined; // in cells
-  if (await isFolder(path.join(root, 'transformer'))) {
-    const read = readTransformerConfig(...(await config('transformer', 'config.json')));
-    transformer = await part(root, 'transformer', read, variant);
-    ofDenoiser = read.sampleSize;
-  } else {
-    if (!(await isFolder(path.join(root, 'unet')))) throw absent('unet', 'every model needs it, or a transformer');
-    const { sampleSize, ...read } = readUNetConfig(...(await config('unet', 'config.json')));
-    unet = await part(root, 'unet', read, variant);
-    ofDenoiser = sampleSize;
-  }
-  const conditioning = unet
-    ? conditioningOf(location, unet.config)
-    : transformer?.config.kind === 'sd3'
-      ? 'text'
-      : 'class';
-  const fold = unet?.config.pixelFold ?? 1;
-  const channels = (unet ?? transformer)?.config.inChannels ?? 0;
-
-  const hasVae = listed('vae') || (await isFolder(path.join(root, 'vae')));
-  if (!hasVae && channels !== 3 * fold ** 2)
-    throw absent('vae', `it denoises ${channels} channels, which are not RGB pixels`);
-  let vae: LoadedPart<VaeConfig> | undefined;
-  let ofVae: number | undefined; // in pixels
-  if (hasVae) {
-    if (!(await isFolder(path.join(root, 'vae')))) throw absent('vae', 'its model_index.json lists one');
-    const read = await config('vae', 'config.json');
-    vae = await part(root, 'vae', readVaeConfig(...read), variant);
-    ofVae = readSampleSize(...read);
-  }
-  const kind = vae ? 'latent' : 'pixel';
-
-  let text: TextParts | undefined;
-  let labels: string[] | undefined;
-  let classNames: string[][] | undefined;
-  if (conditioning === 'text') {
-    const need = async (name: string, why: string): Promise<void> => {
-      if (!(await isFolder(path.join(root, name)))) throw absent(name, why);
-    };
-    const opening = { root, hash, config, need, part: <C>(name: string, own: C) => part(root, name, own, variant) };
-    const t5 = transformer?.config.kind === 'sd3' && options.t5 !== false && listed(T5_PARTS[0]);
-    text = await openText(opening, { unet: unet?.config, transformer: transformer?.config, t5 });
-  } else if (transformer?.config.kind === 'dit') {
-    ({ labels, names: classNames } = readClassNames(location, index.id2label, transformer.config.numClasses));
-  } else {
-    labels = readLabels(location, index, unet?.config.numClassEmbeds ?? 0);
-  }
-  // a second one that the denoiser would not use belongs to another model
-  if (listed('text_encoder_2') && (text?.encoders.length ?? 0) < 2) throw unsupported('text_encoder_2');
-  if (listed(T5_PARTS[0]) && transformer?.config.kind !== 'sd3') throw unsupported(T5_PARTS[0]);
-  if (!(await isFolder(path.join(root, 'scheduler'))))
-    throw absent('scheduler', 'every model needs its noise schedule');
-  const scheduler = await config('scheduler', 'scheduler_config.json');
-  const { timestepSpacing, ...schedule } =
-    scheduler[1]._class_name === FLOW_SCHEDULER ? readFlowConfig(...scheduler) : readScheduleConfig(...scheduler);
+  const opening = await Opening.begin(location, options.variant);
+  const denoiser = await openDenoiser(opening);
+  const { unet, transformer } = denoiser;
+  const conditioning = conditioningOf(location, denoiser);
+  const { vae, pixels } = await openVae(opening, denoiser);
+  const text = conditioning === 'text' ? await openTextParts(opening, denoiser, options) : undefined;
+  const classes = conditioning === 'class' ? readClasses(opening, denoiser) : undefined;
+  checkAllUsed(opening, denoiser, text);
+  const { timestepSpacing, ...schedule } = await openSchedule(opening);
 
   const [textEncoder, textEncoder2] = text?.encoders ?? [];
   const t5 = text?.t5?.encoder;
   const parts = { unet, transformer, vae, textEncoder, textEncoder2, ...(t5 && { t5 }) };
-  if (variant !== undefined) checkVariant(location, variant, Object.values(parts));
+  if (options.variant !== undefined) checkVariant(location, options.variant, Object.values(parts));
   if (unet) checkFit(unet, vae, text);
   if (transformer) checkTransformer(transformer, vae, text);
-  for (const [name, loaded] of Object.entries(parts)) if (loaded) await hashWeights(hash, name, loaded.weights);
 
-  const vaeFactor = vae ? 2 ** (vae.config.blockOutChannels.length - 1) : 1;
-  const perCell = vaeFactor * fold;
   const source: ModelSource = {
     ...(unet && { unet: strip(unet) }),
     ...(transformer && { transformer: strip(transformer) }),
@@ -140,26 +52,89 @@ export async function openFolder(location: string, options: OpenOptions): Promis
     ...(t5 && { t5: strip(t5) }),
     schedule,
   };
+  const vaeFactor = vae ? 2 ** (vae.config.blockOutChannels.length - 1) : 1;
+  const fold = foldOf(denoiser);
+  const perCell = vaeFactor * fold;
   const model = {
-    path: root,
+    path: opening.root,
     ...variantOf(options),
-    kind,
+    kind: vae ? 'latent' : 'pixel',
     conditioning,
     source,
-    ...(labels && { labels }),
-    ...(classNames && { classNames }),
+    ...classes,
     ...(text && { tokenizers: text.tokenizers }),
     ...(text?.t5 && { t5Tokenizer: text.t5.tokenizer }),
     // Of pipelines of SDXL, whose default is true.
-    zeroNull: unet?.config.addedEmbedding !== undefined && index.force_zeros_for_empty_prompt !== false,
-    ...sampleSizeOf(ofDenoiser, ofVae, perCell),
+    zeroNull: unet?.config.addedEmbedding !== undefined && opening.index.force_zeros_for_empty_prompt !== false,
+    ...sampleSizeOf(denoiser.cells, pixels, perCell),
     vaeFactor,
     fold,
     sizeMultiple: sizeMultipleOf(source, perCell),
     timestepSpacing,
-    fingerprint: hash.digest('hex'),
+    fingerprint: await opening.fingerprint(parts),
   } as const;
   return { ...model, summary: () => summarize(model, parts) };
+}
+
+async function openDenoiser(opening: Opening): Promise<Denoiser> {
+  if (await opening.has('transformer')) {
+    const config = readTransformerConfig(...(await opening.config('transformer', 'config.json')));
+    return { transformer: await opening.part('transformer', config), cells: config.sampleSize };
+  }
+  await opening.need('unet', 'every model needs it, or a transformer');
+  const { sampleSize, ...config } = readUNetConfig(...(await opening.config('unet', 'config.json')));
+  return { unet: await opening.part('unet', config), cells: sampleSize };
+}
+
+/** Pixels folded into channels, in each direction. */
+const foldOf = ({ unet }: Denoiser): number => unet?.config.pixelFold ?? 1;
+
+/** Its VAE, and the size in pixels that it was trained for; nothing for a model of pixels. */
+async function openVae(
+  opening: Opening,
+  denoiser: Denoiser,
+): Promise<{ vae?: LoadedPart<VaeConfig>; pixels?: number | undefined }> {
+  const hasFolder = await opening.has('vae');
+  if (!hasFolder && opening.lists('vae')) throw opening.absent('vae', 'its model_index.json lists one');
+  if (!hasFolder) {
+    const channels = (denoiser.unet ?? denoiser.transformer)?.config.inChannels ?? 0;
+    if (channels !== 3 * foldOf(denoiser) ** 2)
+      throw opening.absent('vae', `it denoises ${channels} channels, which are not RGB pixels`);
+    return {};
+  }
+  const config = await opening.config('vae', 'config.json');
+  return { vae: await opening.part('vae', readVaeConfig(...config)), pixels: readSampleSize(...config) };
+}
+
+async function openTextParts(
+  opening: Opening,
+  { unet, transformer }: Denoiser,
+  options: OpenOptions,
+): Promise<TextParts> {
+  const t5 = transformer?.config.kind === 'sd3' && options.t5 !== false && opening.lists(T5_PARTS[0]);
+  return openText(opening, { unet: unet?.config, transformer: transformer?.config, t5 });
+}
+
+function readClasses(
+  { location, index }: Opening,
+  { unet, transformer }: Denoiser,
+): Pick<ModelFolder, 'labels' | 'classNames'> {
+  if (transformer?.config.kind !== 'dit')
+    return { labels: readLabels(location, index, unet?.config.numClassEmbeds ?? 0) };
+  const { labels, names } = readClassNames(location, index.id2label, transformer.config.numClasses);
+  return { labels, classNames: names };
+}
+
+/** @throws MODEL_UNSUPPORTED for a further text encoder that the denoiser would not use: it belongs to another model */
+function checkAllUsed(opening: Opening, { transformer }: Denoiser, text: TextParts | undefined): void {
+  if (opening.lists('text_encoder_2') && (text?.encoders.length ?? 0) < 2) throw opening.unsupported('text_encoder_2');
+  if (opening.lists(T5_PARTS[0]) && transformer?.config.kind !== 'sd3') throw opening.unsupported(T5_PARTS[0]);
+}
+
+async function openSchedule(opening: Opening): Promise<ScheduleConfig & { timestepSpacing: string }> {
+  await opening.need('scheduler', 'every model needs its noise schedule');
+  const [file, json] = await opening.config('scheduler', 'scheduler_config.json');
+  return json._class_name === FLOW_SCHEDULER ? readFlowConfig(file, json) : readScheduleConfig(file, json);
 }
 
 /** The VAE takes any size (it rounds down); folding, attention up blocks and patches of a transformer do not. */
@@ -168,16 +143,6 @@ function sizeMultipleOf({ unet, transformer }: ModelSource, perCell: number): nu
   if (!unet) return 1;
   const { blockOutChannels, pixelFold } = unet.config;
   return hasAttentionUpBlocks(unet.config) ? perCell * 2 ** (blockOutChannels.length - 1) : pixelFold;
-}
-
-async function part<Config>(
-  root: string,
-  name: string,
-  config: Config,
-  variant: string | undefined,
-): Promise<LoadedPart<Config>> {
-  const weights = await findWeights(path.join(root, name), variant);
-  return { name, config, weights, files: weights.files };
 }
 
 /** A variant that no part has is a mistyped one. */
@@ -194,25 +159,12 @@ function checkVariant(location: string, variant: string, parts: readonly (Loaded
   );
 }
 
-async function checkFolder(location: string): Promise<void> {
-  const status = await stat(location).catch(() => undefined);
-  if (!status) throw new DiffmineError('MODEL_INVALID', `There is no model folder '${location}'.`, MODELS);
-  if (!status.isDirectory())
-    throw new DiffmineError(
-      'MODEL_INVALID',
-      `'${location}' is a file, not a model.`,
-      'Give a model folder, or a checkpoint whose name ends in .safetensors.',
-    );
-  if (!(await stat(path.join(location, 'model_index.json')).catch(() => undefined))) {
-    throw new DiffmineError(
-      'MODEL_INVALID',
-      `'${location}' has no model_index.json: it is not a diffusers model folder.`,
-      'A model folder has model_index.json, unet/, scheduler/ and, depending on the model, vae/, text_encoder/, tokenizer/.',
-    );
-  }
+function conditioningOf(location: string, { unet, transformer }: Denoiser): 'text' | 'class' {
+  if (unet) return conditioningOfUNet(location, unet.config);
+  return transformer?.config.kind === 'sd3' ? 'text' : 'class';
 }
 
-function conditioningOf(location: string, config: UNetConfig): 'text' | 'class' {
+function conditioningOfUNet(location: string, config: UNetConfig): 'text' | 'class' {
   const text = hasCrossAttention(config);
   if (config.numClassEmbeds > 0 && text)
     throw new DiffmineError(

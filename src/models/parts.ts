@@ -7,6 +7,19 @@ export const IGNORED: ReadonlySet<string> = new Set(['safety_checker', 'feature_
 /** The optional T5 of Stable Diffusion 3. */
 export const T5_PARTS = ['text_encoder_3', 'tokenizer_3'] as const;
 
+/** The components that are read, of any model. */
+export const KNOWN: ReadonlySet<string> = new Set([
+  'unet',
+  'transformer',
+  'vae',
+  'text_encoder',
+  'tokenizer',
+  'text_encoder_2',
+  'tokenizer_2',
+  ...T5_PARTS,
+  'scheduler',
+]);
+
 /** An entry of model_index.json that names a class: ["diffusers", "AutoencoderKL"]; [null, null] is a part left out. */
 export function isComponent(value: unknown): value is [string, string] {
   return Array.isArray(value) && value.length === 2 && typeof value[1] === 'string';

@@ -1,25 +1,14 @@
 // The text encoders of a model folder with their tokenizers: one in Stable Diffusion 1.x and 2.x, two in SDXL and in Stable
 // Diffusion 3, which may have a third (T5).
-import type { Hash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { TransformerConfig, UNetConfig } from '../engine/types.js';
 import { readT5Config, readTextEncoderConfig } from './configs.js';
-import type { LoadedPart, TextParts } from './fit.js';
-import type { JsonObject } from './json.js';
+import type { TextParts } from './fit.js';
+import type { Opening } from './opening.js';
 import { T5_PARTS } from './parts.js';
 import { T5Tokenizer } from './t5-tokenizer.js';
 import { Tokenizer } from './tokenizer.js';
-
-/** What opening a folder provides: its files, which take part in its fingerprint. */
-export interface Opening {
-  root: string;
-  hash: Hash;
-  config: (...names: string[]) => Promise<[file: string, json: JsonObject]>;
-  part: <Config>(name: string, config: Config) => Promise<LoadedPart<Config>>;
-  /** @throws MODEL_INVALID where there is no such folder */
-  need: (folder: string, why: string) => Promise<void>;
-}
 
 const TOKENIZER_FILES = [
   'vocab.json',
@@ -42,17 +31,14 @@ export async function openText(
   const parts: TextParts = { encoders: [], tokenizers: [] };
   const xl = unet?.addedEmbedding !== undefined;
   const sd3 = transformer?.kind === 'sd3';
+  let why = 'its UNet is conditioned on text';
+  if (xl) why = 'a UNet with text_time embeddings needs two of them';
+  if (sd3) why = 'Stable Diffusion 3 needs two of them';
   for (const suffix of xl || sd3 ? ['', '_2'] : ['']) {
-    const [encoder, tokenizer] = [`text_encoder${suffix}`, `tokenizer${suffix}`];
-    for (const name of [encoder, tokenizer])
-      await opening.need(
-        name,
-        xl
-          ? 'a UNet with text_time embeddings needs two of them'
-          : sd3
-            ? 'Stable Diffusion 3 needs two of them'
-            : 'its UNet is conditioned on text',
-      );
+    const encoder = `text_encoder${suffix}`;
+    const tokenizer = `tokenizer${suffix}`;
+    await opening.need(encoder, why);
+    await opening.need(tokenizer, why);
     const config = readTextEncoderConfig(...(await opening.config(encoder, 'config.json')), {
       penultimate: xl || sd3,
       projection: sd3 || suffix === '_2',
@@ -72,22 +58,22 @@ async function openT5(opening: Opening): Promise<Required<TextParts>['t5']> {
     encoder: await opening.part(encoder, config),
     tokenizer: await T5Tokenizer.open(path.join(opening.root, tokenizer)),
   };
-  await hashTokenizer(opening, tokenizer);
+  await addTokenizerToFingerprint(opening, tokenizer);
   return opened;
 }
 
-async function hashTokenizer({ root, hash }: Opening, folder: string): Promise<void> {
+async function addTokenizerToFingerprint(opening: Opening, folder: string): Promise<void> {
   for (const name of TOKENIZER_FILES) {
-    const text = await readFile(path.join(root, folder, name), 'utf8').catch(() => undefined);
-    if (text !== undefined) hash.update(JSON.stringify([`${folder}/${name}`, text]));
+    const text = await readFile(path.join(opening.root, folder, name), 'utf8').catch(() => undefined);
+    if (text !== undefined) opening.addToFingerprint([`${folder}/${name}`, text]);
   }
 }
 
 async function openTokenizer(opening: Opening, folder: string): Promise<Tokenizer> {
   const tokenizer = await Tokenizer.open(path.join(opening.root, folder));
-  await hashTokenizer(opening, folder);
+  await addTokenizerToFingerprint(opening, folder);
   // Versions that did not know them gave other results.
   const beyond = tokenizer.added.filter(({ id }) => id >= tokenizer.vocabSize);
-  if (beyond.length > 0) opening.hash.update(JSON.stringify(['added tokens', beyond]));
+  if (beyond.length > 0) opening.addToFingerprint(['added tokens', beyond]);
   return tokenizer;
 }
