@@ -3,7 +3,7 @@
 //   node scripts/estimator-study.mjs figures --cache DIR [--calls 16,32,64] [--json]
 // `collect` scores every image under every label and the null condition with SEEDS x SAMPLES noise and timestep samples, and keeps
 // L_null - L_label of each sample as fp16 (DIR/seed-S.f16: image, sample, label, row, column). Run again, it resumes.
-// `figures` gives AP, P@50, pointing and Spearman as `diffmine evaluate` defines them. The words of its table are explained in docs/results/estimator.md.
+// `figures` takes more samples than one seed has from the next seeds. It gives AP, P@50, pointing and Spearman as `diffmine evaluate` defines them. The words of its table are explained in docs/results/estimator.md.
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import os from 'node:os';
@@ -20,6 +20,9 @@ const PER_CALL = 8;
 /** Images whose losses the weights by timestep are estimated from, and the bins of timesteps they are estimated in. */
 const PILOT = 12;
 const BINS = 8;
+/** Labels of `near`, and images of a label that they are found with. */
+const NEAR = 3;
+const NEAR_IMAGES = 4;
 /** As the demo evaluates: maps are smoothed by a mean over 5 x 5 pixels; a label's first 50 patches are looked at, five an image at most. */
 const SMOOTH = 5;
 const FIRST = 50;
@@ -196,14 +199,38 @@ function readImageOf(study, fd, image) {
 }
 
 /** Which labels sample n contrasts `own` with: their rows, by the scan's own rotation. */
-function rivals(study, contrast, own, seed, samples) {
+function rivals(study, contrast, own, seed) {
   const others = study.labels.map((_, row) => row).filter((row) => row !== own);
   if (contrast === 'null') return () => [];
   if (contrast === 'all') return () => others;
-  const { planContrasts } = dist('stages/scan/contrasts');
-  const plan = planContrasts(study.labels, { against: 'others', othersPerSample: 1, samples, seed }, false);
-  const rows = plan.of(study.labels[own]).conditions;
-  return (n) => rows[n].filter((row) => row !== own);
+  const { turnsOf } = dist('stages/scan/contrasts');
+  const { Random } = dist('util/random');
+  const among = contrast === 'near' ? study.near[own] : others;
+  const turns = turnsOf(among, 1, study.samples * study.seeds.length, new Random('others', seed, study.labels[own]));
+  return (n) => turns[n];
+}
+
+/** Of each label, the NEAR others whose losses on its images are nearest to its own: those it is most easily confused with. From the pilot's images. */
+function nearest(study) {
+  const { file } = study.seeds.at(-1);
+  const fd = fs.openSync(file, 'r');
+  const near = study.labels.map((label, own) => {
+    const advantage = study.labels.map(() => 0); // of the label over each other one
+    for (const image of study.images.filter((one) => one.label === label).slice(0, NEAR_IMAGES)) {
+      const differences = readImageOf(study, fd, image);
+      for (let n = 0; n < study.samples; n++)
+        study.labels.forEach((_, row) => {
+          advantage[row] += mean([...differences(n, own)]) - mean([...differences(n, row)]);
+        });
+    }
+    return study.labels
+      .map((_, row) => row)
+      .filter((row) => row !== own)
+      .sort((x, y) => advantage[x] - advantage[y])
+      .slice(0, NEAR);
+  });
+  fs.closeSync(fd);
+  return near;
 }
 
 /** The differences of a contrast, one sample's map at a time, into `sum` with weight w. */
@@ -227,7 +254,7 @@ function spreads(study, contrast) {
     const image = study.images[i];
     const differences = readImageOf(study, fd, image);
     const own = study.labels.indexOf(image.label);
-    const of = rivals(study, contrast, own, seed, study.samples);
+    const of = rivals(study, contrast, own, seed);
     for (let n = 0; n < study.samples; n++) {
       const map = new Float32Array(image.cells);
       addSample(differences, n, own, of(n), 1, map);
@@ -245,33 +272,63 @@ function spreads(study, contrast) {
 
 const binOf = ({ tBegin, tEnd }, t) => Math.min(BINS - 1, Math.floor((BINS * (t - tBegin)) / (tEnd - tBegin)));
 
-/** Weights of samples 0 ... count - 1, mean 1. */
-function weightsOf(study, seed, kind, spread, count) {
-  const of = (n) => {
-    const s = spread[binOf(study, seed.timesteps[n])];
-    return kind === 'none' ? 1 : kind === 'sqrt' ? 1 / Math.sqrt(s) : 1 / s;
-  };
-  const raw = Array.from({ length: count }, (_, n) => of(n));
-  const mean = raw.reduce((sum, one) => sum + one, 0) / count;
-  return raw.map((one) => one / mean);
+/** What a bin's noise makes of its samples: how much one counts, or of strata how many there are. */
+const favor = (kind, sd) => (kind === 'none' ? 1 : kind === 'sqrt' ? 1 / Math.sqrt(sd) : 1 / sd);
+
+/** The samples of an estimator in one replication, [{ seed, n, weight }], the weights' mean being 1. */
+function samplesOf(study, seed, { weights, spread, samples, strata }) {
+  if (strata) return strataOf(study, seed, { spread, samples, strata });
+  // More samples than one seed has: those of the next seeds, too.
+  const first = study.seeds.indexOf(seed);
+  const drawn = Array.from({ length: samples }, (_, i) => ({
+    seed: study.seeds[(first + Math.floor(i / study.samples)) % study.seeds.length],
+    n: i % study.samples,
+  }));
+  const raw = drawn.map(({ seed: from, n }) => favor(weights, spread[binOf(study, from.timesteps[n])]));
+  const center = mean(raw);
+  return drawn.map((one, i) => ({ ...one, weight: raw[i] / center }));
+}
+
+/**
+ * As many timesteps per bin as `favor` says, evenly spaced within: of all seeds' samples, those whose timesteps are nearest. Every replication begins
+ * elsewhere. The estimand is that of samples weighted by `favor`.
+ */
+function strataOf(study, seed, { spread, samples, strata }) {
+  const rates = spread.map((sd) => favor(strata, sd));
+  const total = rates.reduce((sum, one) => sum + one, 0);
+  const left = study.seeds.flatMap((one) => one.timesteps.map((t, n) => ({ seed: one, n, t })));
+  const start = study.seeds.indexOf(seed) / study.seeds.length;
+  return Array.from({ length: samples }, (_, i) => {
+    let rest = ((i + start) / samples) * total;
+    const bin = rates.findIndex((rate) => (rest < rate ? true : ((rest -= rate), false)));
+    const wanted = study.tBegin + ((bin + rest / rates[bin]) / BINS) * (study.tEnd - study.tBegin);
+    left.sort((x, y) => Math.abs(x.t - wanted) - Math.abs(y.t - wanted));
+    return { ...left.shift(), weight: 1 };
+  });
 }
 
 /** Mean maps of every image under its own label, for each of the estimators: each image is read once. */
 function mapsOf(study, seed, estimators) {
-  const fd = fs.openSync(seed.file, 'r');
-  const weights = estimators.map((one) => weightsOf(study, seed, one.weights, one.spread, one.samples));
+  const files = new Map(study.seeds.map((one) => [one, fs.openSync(one.file, 'r')]));
+  const plans = estimators.map((one) => samplesOf(study, seed, one));
   const maps = estimators.map(() => []);
   for (const image of study.images) {
-    const differences = readImageOf(study, fd, image);
+    const read = new Map();
+    const differencesOf = (one) => {
+      if (!read.has(one)) read.set(one, readImageOf(study, files.get(one), image));
+      return read.get(one);
+    };
     const own = study.labels.indexOf(image.label);
-    estimators.forEach(({ contrast, samples }, e) => {
-      const of = rivals(study, contrast, own, seed.seed, study.samples);
+    estimators.forEach(({ contrast }, e) => {
+      const of = rivals(study, contrast, own, seed.seed);
       const sum = new Float32Array(image.cells);
-      for (let n = 0; n < samples; n++) addSample(differences, n, own, of(n), weights[e][n] / samples, sum);
+      plans[e].forEach(({ seed: from, n, weight }, i) =>
+        addSample(differencesOf(from), n, own, of(i), weight / plans[e].length, sum),
+      );
       maps[e].push(sum);
     });
   }
-  fs.closeSync(fd);
+  for (const fd of files.values()) fs.closeSync(fd);
   return maps;
 }
 
@@ -377,6 +434,7 @@ function figures(values) {
   const study = open(values.cache);
   study.boxless = study.images.every(({ boxes }) => boxes.length === 0);
   const labels = study.labels.length;
+  study.near = nearest(study);
   const budgets = values.calls.split(',').map(Number);
   const contrasts = [
     { contrast: 'null', weights: 'none', calls: (n) => 2 * n },
@@ -385,16 +443,21 @@ function figures(values) {
     { contrast: 'rotating', weights: 'none', calls: (n) => 2 * n },
     { contrast: 'rotating', weights: 'sqrt', calls: (n) => 2 * n },
     { contrast: 'rotating', weights: 'inverse', calls: (n) => 2 * n },
+    // a timestep of a stratum stands for more or less of the schedule, with one sample each
+    { contrast: 'rotating', weights: 'none', strata: 'sqrt', calls: (n) => 2 * n },
+    { contrast: 'rotating', weights: 'none', strata: 'inverse', calls: (n) => 2 * n },
+    // turns among the labels that are most easily confused with the own one
+    ...(labels > NEAR + 1 ? [{ contrast: 'near', weights: 'none', calls: (n) => 2 * n }] : []),
     { contrast: 'all', weights: 'none', calls: (n) => labels * n },
     { contrast: 'all', weights: 'sqrt', calls: (n) => labels * n },
   ];
   const first = study.seeds.slice(0, Number(values.seeds ?? study.seeds.length));
   const none = Array(BINS).fill(1);
   const estimators = contrasts.flatMap((one) => {
-    const spread = one.weights === 'none' ? none : spreads(study, one.contrast);
+    const spread = one.weights === 'none' && !one.strata ? none : spreads(study, one.contrast);
     return budgets
       .map((budget) => ({ ...one, spread, samples: Math.floor(budget / one.calls(1)) }))
-      .filter(({ samples }) => samples >= 1 && samples <= study.samples);
+      .filter(({ samples, strata }) => samples >= 1 && samples <= study.samples * (strata ? 1 : study.seeds.length));
   });
   // what scores tend to: all labels, all samples of all seeds
   const all = [{ contrast: 'all', weights: 'none', spread: none, samples: study.samples }];
@@ -409,7 +472,7 @@ function figures(values) {
     mapsOf(study, seed, estimators).forEach((maps, e) => {
       found[e].push({ ...figuresOf(study, look(study, maps), reference), favored: favored(maps) });
     });
-  const rows = estimators.map(({ contrast, weights, calls, samples }, e) => {
+  const rows = estimators.map(({ contrast, weights, strata, calls, samples }, e) => {
     const of = (name) => {
       const values = found[e].map((figure) => figure[name]);
       const center = mean(values);
@@ -419,7 +482,7 @@ function figures(values) {
     const names = ['ap', 'p', 'center', 'pointing', 'rank', 'favored'];
     return {
       contrast,
-      weights,
+      weights: strata ? `strata ${strata}` : weights,
       calls: calls(samples),
       samples,
       seeds: first.length,

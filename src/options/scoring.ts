@@ -71,10 +71,11 @@ export const CONTRAST = {
     group: 'Scoring',
     description: 'Score each image under every label, not only its own',
   }),
-  against: option(fields.text().default('null'), {
+  against: option(fields.text().optional(), {
     group: 'Scoring',
     description:
-      'What a label is contrasted with: null (the unconditional prompt), others (the other labels, on average) or one LABEL',
+      'What a label is contrasted with: others (the other labels, on average), null (the unconditional prompt, as in the paper) or one LABEL',
+    shown: 'others; null with a single label, or if images have several labels',
   }),
   othersPerSample: option(fields.wordOr('all', fields.whole(1, 1_000_000)).default(1), {
     group: 'Scoring',

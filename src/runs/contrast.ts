@@ -27,13 +27,14 @@ export interface Contrast {
   /** random weights instead of the model's */
   untrained?: boolean;
   allLabels?: boolean;
-  /** labels that the images were restricted to */
+  /** the labels that were scored, in the order they were asked for */
   labels?: readonly string[];
 }
 
 /** Of a run. */
-export function contrastOf({ manifest }: { manifest: Pick<Manifest, 'options' | 'model'> }): Contrast {
-  return { ...manifest.options, conditioning: manifest.model.conditioning };
+export function contrastOf({ manifest }: { manifest: Pick<Manifest, 'options' | 'model' | 'conditions'> }): Contrast {
+  const { options, conditions, model } = manifest;
+  return { ...options, labels: options.labels ?? conditions, conditioning: model.conditioning };
 }
 
 /** The two labels of a run that contrasts them with each other. */

@@ -58,7 +58,7 @@ export interface RunOptions {
   device: 'cpu' | 'cuda';
   allLabels: Recorded['allLabels'];
   /** 'null', 'others' or a label: what a label's loss is compared with */
-  against: Recorded['against'];
+  against: string;
   /** of 'others': the other labels each sample is contrasted with, in turn; 'all': their mean */
   othersPerSample?: Recorded['othersPerSample'];
   maps: Recorded['maps'];
@@ -232,7 +232,7 @@ export const RUN: Kind<Manifest> = {
       loss: optional(valueOf(RECORDED.loss)),
       perImage: whole(0),
       allLabels: valueOf(RECORDED.allLabels),
-      against: valueOf(RECORDED.against),
+      against: text,
       othersPerSample: optional(valueOf(RECORDED.othersPerSample)),
       maps: valueOf(RECORDED.maps),
       replay: nullable(text),

@@ -13,6 +13,7 @@ import {
   patchesOf,
   reportLede,
   reportMethod,
+  contrastOf,
   titleOf,
   type Contrast,
 } from '../../src/runs/contrast.js';
@@ -134,6 +135,14 @@ describe('sentences', () => {
     expect(titleOf(undefined, 'photos', pair)).toBe('What distinguishes A from B');
     expect(titleOf('Mine', 'photos', pair)).toBe('Mine');
     expect(titleOf(undefined, 'photos', { ...pair, against: 'null' })).toBe('photos');
+    const manifest = {
+      options: { ...pair, labels: undefined },
+      conditions: ['A', 'B'],
+      model: { conditioning: 'text' },
+    };
+    expect(titleOf(undefined, 'photos', contrastOf({ manifest } as unknown as Parameters<typeof contrastOf>[0]))).toBe(
+      'What distinguishes A from B',
+    );
     expect(mapEnds(pair, 'A')).toEqual(['better with “B”', 'better with “A”']);
     expect(contrastWords(pair).comparedWith).toBe('each other (“A” with “B”)');
     expect(reportLede(pair, 'top', 2)).toMatch(

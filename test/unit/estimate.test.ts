@@ -127,7 +127,8 @@ describe('without weights or a GPU', () => {
     expect(await calls({ against: 'others' })).toBe(60 * 8 * 2);
     expect(await calls({ against: 'others', othersPerSample: 3 })).toBe(60 * 8 * 4);
     expect(await calls({ against: 'others', othersPerSample: 'all' })).toBe(60 * 8 * 6);
-    expect(await calls({ allLabels: true })).toBe(60 * 8 * 7);
+    expect(await calls({ allLabels: true })).toBe(60 * 8 * 6);
+    expect(await calls({ allLabels: true, against: 'null' })).toBe(60 * 8 * 7);
     const weighted = await estimate({ ...base, tWeights: 'sqrt' });
     expect(weighted).toMatchObject({ pilotCalls: 16 * 40 * 2, device: null, featurePasses: 60 * 8 });
     expect(weighted.hours).toBeUndefined();

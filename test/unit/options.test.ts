@@ -202,6 +202,7 @@ test('manifests take the values that the options take', () => {
       ...defaultsOf(optionsOf('x', { ...NOISE, ...CONTRAST })),
       prompt: null,
       nullPrompt: null,
+      against: 'null',
       size: 64,
       sizeRule: 'floor',
       patch: 8,

@@ -222,9 +222,35 @@ test('batch sizes and shard sizes change scores by rounding only, and no picks',
   }
 });
 
+test.each([
+  ['several labels', {}, 'others'],
+  ['two of them', { labels: ['1920', '1980'] }, 'others'],
+  ['a single label', { labels: ['1920'] }, 'null'],
+  ["a preset of the paper's", { preset: 'cars' }, 'null'],
+  ['a localization', { localize: 'own' }, 'null'],
+] as const)('contrasts %s by default', async (_, options, against) => {
+  const { draft } = await resolveOptions({ ...base('run'), ...options }, '0');
+  expect(draft.options.against).toBe(against);
+});
+
+test('images with several labels are contrasted with the null condition by default', async () => {
+  writeFileSync(
+    join(folder, 'labels.jsonl'),
+    ['a', 'b']
+      .map((name, i) => JSON.stringify({ image: `${name}.png`, label: i ? ['1920', '1950'] : '1920' }))
+      .join('\n'),
+  );
+  for (const name of ['a', 'b'])
+    await sharp({ create: { width: 32, height: 32, channels: 3, background: name === 'a' ? 'red' : 'blue' } }).toFile(
+      join(folder, `${name}.png`),
+    );
+  const { draft } = await resolveOptions(base('run', { dataset: join(folder, 'labels.jsonl') }), '0');
+  expect(draft.options.against).toBe('null');
+});
+
 test('against the others is the mean of the differences of what is against null', async () => {
-  await scan(base('null', { allLabels: true }));
-  await scan(base('own'));
+  await scan(base('null', { allLabels: true, against: 'null' }));
+  await scan(base('own', { against: 'null' }));
   await scan(base('others', { against: 'others', othersPerSample: 'all' }));
   await scan(base('rival', { against: '1950' }));
   const all = await imageRows('null');
@@ -412,7 +438,7 @@ test('options that cannot be are refused before anything is written', async () =
 test('warns about suspicious prompts', async () => {
   const log: string[] = [];
   const long = Array(80).fill('car').join(' ');
-  await resolveOptions(base('run', { prompt: 'A car.', nullPrompt: long }), '0', {
+  await resolveOptions(base('run', { prompt: 'A car.', nullPrompt: long, against: 'null' }), '0', {
     onLog: (line) => void log.push(line),
   });
   expect(log).toEqual([

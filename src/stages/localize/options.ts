@@ -11,6 +11,7 @@ import type { ScanEvent, ScanSummary } from '../scan/options.js';
 import type { Progress } from '../../util/hooks.js';
 
 const SCORING = SCAN.omit({
+  against: true,
   labels: true,
   holdout: true,
   patch: true,
@@ -28,6 +29,12 @@ export const LOCALIZE = optionsOf('localize', {
   labels: option(fields.ownAllOrLabels().default('own'), {
     group: 'Input',
     description: "Labels to map each image under, separated by commas; own: the image's own labels, all: every label",
+  }),
+  // Findings in one image often come together, so that the other labels would hide what is to be found.
+  against: option(fields.text().default('null'), {
+    group: 'Scoring',
+    description:
+      'What a label is contrasted with: null (the unconditional prompt), others (the other labels, on average) or one LABEL',
   }),
   baseline: option(fields.path().optional(), {
     group: 'Input',

@@ -38,8 +38,7 @@ export const SCAN = optionsOf('scan', {
   ...PROMPTS,
   labels: option(fields.labels().optional(), {
     group: 'Images',
-    description:
-      'Labels to scan, separated by commas; two labels are contrasted with each other unless `against` is given',
+    description: 'Labels to scan, separated by commas',
     shown: 'all',
   }),
   holdout: HOLDOUT,

@@ -105,18 +105,17 @@ export function labelsToScan(dataset: Dataset, asked: readonly string[]): string
 }
 
 /**
- * What labels are compared with, as the dataset or the model writes it.
+ * What labels are compared with, as the dataset or the model writes it. Without a wish it is the other labels: they find more than the null condition
+ * at the same number of UNet calls (docs/results/estimator.md).
  *
- * @param asked `against`: as given; without it, two `chosen` labels are compared with each other
+ * @param asked `against`, as given
  * @param labels of the dataset
  * @param known of the model
  */
-export function rivalOf(
-  asked: { against?: string | undefined; chosen?: unknown[] | undefined; otherwise: string },
-  labels: readonly string[],
-  known: readonly string[] = [],
-): string {
-  const against = asked.against ?? (asked.chosen?.length === 2 ? 'others' : asked.otherwise);
+export function rivalOf(asked: string | undefined, labels: readonly string[], known: readonly string[] = []): string {
+  // A label of several ('A|B') has the others' elements too, and would be scored for lacking them.
+  const severalLabels = labels.some((label) => splitLabels(label).length > 1);
+  const against = asked ?? (labels.length < 2 || severalLabels ? 'null' : 'others');
   if (against === 'null' || against === 'others') return against;
   return (
     findLabel(labels, against) ??
@@ -178,7 +177,7 @@ export async function resolveOptions(
       : { dataset: complete, holdout: 0 };
   const chosen = options.labels === undefined ? undefined : labelsToScan(known, options.labels);
   const dataset = chosen === undefined ? known : ofLabels(known, chosen);
-  const against = rivalOf({ against: given.against, chosen, otherwise: options.against }, dataset.labels, model.labels);
+  const against = rivalOf(options.against ?? (localize && 'null'), dataset.labels, model.labels);
   const map = localize === undefined ? undefined : labelsToMap(model, dataset, localize, against, hooks.onLog);
   const labels = map ? map.labels : dataset.labels;
   checkLabels(model, labels, 'the dataset');

@@ -12,7 +12,7 @@ import { openParallel } from '../../runs/parallel.js';
 import type { DemoFull, DemoSummary } from './options.js';
 
 /** The demo compares every city with no label. */
-const MAPS_SAY = 'Red: the model denoises it better with the city; blue: better without it.';
+const MAPS_SAY = 'Red: the model denoises it better with the city; blue: better with the other cities.';
 /** Rows of translations, and heat maps, that are shown here. */
 const ROWS = 3;
 const MAPS = 6;

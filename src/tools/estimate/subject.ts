@@ -116,9 +116,9 @@ async function known(asked: Asked, like: Architecture, hooks: Hooks<ScanEvent>):
   const schema = SCAN.omit({ out: true, shard: true, device: true }).partial({ dataset: true, model: true });
   const options = resolved(schema, partOf(schema, asked), presetOptions(asked.preset));
   const { samples, perImage, allLabels, maps, othersPerSample, seed, tRange, tWeights, holdout = 0 } = options;
-  const { all, chosen } = await countsOf(asked, holdout);
+  const all = await countsOf(asked, holdout);
   const labels = [...all.countByLabel().keys()];
-  const against = rivalOf({ against: asked.against, chosen, otherwise: options.against }, labels);
+  const against = rivalOf(options.against, labels);
   const contrasts = planContrasts(labels, { against, othersPerSample, samples, seed }, allLabels);
   const images = countsIn([...all.countByLabel()].filter(([label]) => contrasts.of(label) !== undefined));
   const race = raceOptions(options, { images, scored: contrasts.scored, samples, allLabels }, hooks.onLog);
@@ -164,7 +164,7 @@ async function known(asked: Asked, like: Architecture, hooks: Hooks<ScanEvent>):
 }
 
 /** The images of a dataset that the scan would take, or as many as are asked for, in equal labels. `chosen`: the labels that `labels` names. */
-async function countsOf(asked: Asked, holdout: number): Promise<{ all: Counts; chosen: string[] | undefined }> {
+async function countsOf(asked: Asked, holdout: number): Promise<Counts> {
   const { dataset, images } = asked;
   if (images === undefined) {
     if (dataset === undefined)
@@ -172,7 +172,7 @@ async function countsOf(asked: Asked, holdout: number): Promise<{ all: Counts; c
     const complete = await imagesOf({ ...asked, dataset });
     const known = holdout > 0 ? heldOutOf(complete, holdout) : complete;
     const chosen = asked.labels && labelsToScan(known, asked.labels);
-    return { all: (chosen ? ofLabels(known, chosen) : known).images, chosen };
+    return (chosen ? ofLabels(known, chosen) : known).images;
   }
   check(dataset === undefined, '`images` and `dataset` contradict each other.', 'Give one of them.');
   const chosen = asked.labels && labelsIn(asked.labels);
@@ -187,7 +187,7 @@ async function countsOf(asked: Asked, holdout: number): Promise<{ all: Counts; c
     chosen?.[i] ?? `label ${i + 1}`,
     Math.floor((used + i) / labelCount),
   ]);
-  return { all: countsIn(counts), chosen };
+  return countsIn(counts);
 }
 
 /** Without a dataset, no label is known to hold a comma. */
