@@ -123,6 +123,13 @@ describe('scan', () => {
     const { told } = await scanOf({ dataset: dataset('Paris', 'paris', 'London'), against: 'others' });
     expect(oneCondition(told)).toHaveLength(1);
   });
+  test('a null prompt that is the prompt of a label is refused, unless something else is asked for', async () => {
+    const options = { dataset: dataset('Photo', 'car'), prompt: '{label}', nullPrompt: 'photo' };
+    await expect(scanOf(options)).rejects.toEqual(
+      error('INVALID_ARGUMENT', /prompt of the label "Photo" is the null prompt "photo"/, /`nullPrompt`/),
+    );
+    for (const against of ['others', 'car']) expect(await scanOf({ ...options, against })).toBeDefined();
+  });
   test.each([
     [
       'the same text',

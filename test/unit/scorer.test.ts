@@ -29,7 +29,7 @@ test('gives the numbers of a scan with the same options', async () => {
     threads: 1,
   } as const;
   const out = join(folder, 'run');
-  await scan({ ...options, dataset: DATASET, out });
+  await scan({ ...options, dataset: DATASET, against: 'null', out });
   const run = await Run.open(out);
   const patches: PatchRow[] = [];
   for (let shard = 0; shard < run.manifest.shards; shard++)

@@ -214,7 +214,14 @@ export async function resolveOptions(
   const contrasts = planFor(samples);
   const names = prompt === null ? labels : labels.map((label) => fillPrompt(prompt, label));
   for (const sentence of clashes(model, labels, names)) hooks.onLog?.(sentence);
-  checkDifferences(contrasts, { model, given: dataset.labels, labels, names, nullName: nullPrompt ?? '', against });
+  const conditions = { model, given: dataset.labels, labels, names, nullName: nullPrompt ?? '' };
+  checkDifferences(contrasts, { ...conditions, against });
+  // Who wrote a null prompt and no `against` may expect to be compared with it, and has a label that is trained as the null condition.
+  if (prompt !== null && given.nullPrompt !== undefined && given.against === undefined && !map)
+    checkDifferences(planContrasts(labels, { against: 'null', othersPerSample, samples, seed }, false), {
+      ...conditions,
+      against: 'null',
+    });
   const images = dataset.images.filter((index) => contrasts.of(dataset.images.label(index)) !== undefined);
   if (images.length < dataset.images.length) {
     hooks.onLog?.(

@@ -69,6 +69,7 @@ interface Settings {
   };
 }
 
+/** A loaded model that scores single images, each under one label and against the null condition: an image alone has no other labels. */
 export class Scorer {
   /** prepared once per label */
   private readonly conditions = new Map<string, Promise<Conditions>>();
