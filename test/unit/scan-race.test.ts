@@ -28,6 +28,7 @@ const options = (out: string, more: Partial<ScanOptions> = {}): ScanOptions => (
   out: join(folder, out),
   prompt: 'A car from the {label}s.',
   nullPrompt: 'A car.',
+  against: 'null',
   size: 'source',
   patch: 16,
   samples: SAMPLES,
