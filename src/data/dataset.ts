@@ -7,7 +7,7 @@ import { isBucket } from '../util/place.js';
 import { DiffmineError } from '../util/errors.js';
 import { readBucket } from './bucket-dataset.js';
 import { contentOf } from './checksums.js';
-import { containersIn, hasImageBytes, imageFolderTable } from './folder-contents.js';
+import { containersIn, hasImageBytes, imageFolderTable, refuseSplitTables } from './folder-contents.js';
 import { isContainer, readContainers } from './containers.js';
 import { errorCode, isImage, openingError } from './files.js';
 import { readFolder } from './label-folders.js';
@@ -167,6 +167,7 @@ async function read(
     found.warnings.unshift(...warnings);
     return { found };
   }
+  if (!rule || 'column' in rule) await refuseSplitTables(root);
   if (rule && 'column' in rule)
     throw new DiffmineError(
       'INVALID_ARGUMENT',

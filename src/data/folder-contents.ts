@@ -1,5 +1,6 @@
 // What a folder holds instead of label folders: containers, or Hugging Face's imagefolder with a table of its images.
 import path from 'node:path';
+import { DiffmineError } from '../util/errors.js';
 import { imageLeaf } from './bytes/member.js';
 import { ParquetFile } from './bytes/parquet.js';
 import { openSource } from './bytes/source.js';
@@ -9,6 +10,7 @@ import { head, litter } from './ignored.js';
 import { imageFile, nameOfText } from './names.js';
 import type { DatasetOptions } from './options.js';
 import { compareCodePoints } from './order.js';
+import { isSplitName } from './splits.js';
 import { CsvParser, delimiterOf } from './text/index.js';
 
 const METADATA = ['metadata.csv', 'metadata.tsv', 'metadata.jsonl', 'metadata.parquet'];
@@ -89,6 +91,22 @@ export async function imageFolderTable(
     };
   }
   return undefined;
+}
+
+/** @throws DATASET_INVALID if the folders are splits (train/, test/) with tables of their own, whose names would become the labels */
+export async function refuseSplitTables(root: string): Promise<void> {
+  const { folders } = await namesIn(root);
+  if (folders.length === 0 || !folders.every(isSplitName)) return;
+  const tables = await Promise.all(folders.map((name) => imageFolderTable(`${root}/${name}`)));
+  const splits = folders.filter((_, i) => tables[i] !== undefined);
+  const main = splits.find((name) => /train/i.test(name)) ?? splits[0];
+  if (main === undefined) return;
+  const table = path.basename(tables[folders.indexOf(main)]?.file ?? '');
+  throw new DiffmineError(
+    'DATASET_INVALID',
+    `In '${root}', ${folders.map((name) => `${name}/`).join(', ')} ${folders.length === 1 ? 'is a split' : 'are splits'} of one dataset: the labels are in ${splits.map((name) => `${name}/${table}`).join(', ')}.`,
+    `Give one split: '${root}/${main}'.`,
+  );
 }
 
 /** The first image that a table names; undefined where that is not looked up. */

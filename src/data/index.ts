@@ -20,7 +20,7 @@ export {
   type SizeRule,
 } from './read-image.js';
 export { packListings } from './bytes/listings.js';
-export { rootOf } from './patterns.js';
+export { isPattern, rootOf } from './patterns.js';
 export { prefetch, type Fetched, type PrefetchOptions } from './prefetch.js';
 export { fillPrompt, layoutOf, PRESETS, type Preset, type PresetName } from './presets.js';
 export { bucketRoot } from './bucket-dataset.js';

@@ -1,6 +1,7 @@
 // Where labels come from, and what becomes of them.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { inspect } from '../../src/tools/inspect/inspect.js';
 import { openDataset, type Dataset, type DatasetOptions } from '../../src/data/index.js';
 import { expandBraces } from '../../src/data/patterns.js';
 import { writeTable } from '../../src/runs/tables.js';
@@ -103,6 +104,25 @@ describe('tables', () => {
     const found = await openDataset(root);
     expect(found.labels).toEqual(labels);
     expect(found.images.at(0).extra).toHaveProperty('text');
+  });
+
+  test('an imagefolder with splits is refused, a split of it is read', async () => {
+    for (const split of ['train', 'test']) {
+      write(`splits/${split}/0.png`);
+      write(`splits/${split}/metadata.csv`, 'file_name,label\n0.png,cat\n');
+    }
+    const root = join(folder, 'splits');
+    for (const options of [{}, { labelColumn: 'label' }, { labelFrom: 'label' }])
+      await expect(openDataset(root, options)).rejects.toMatchObject({
+        code: 'DATASET_INVALID',
+        message: expect.stringMatching(/test\/, train\/ are splits.*train\/metadata\.csv/) as string,
+        hint: `Give one split: '${root}/train'.`,
+      });
+    expect((await openDataset(join(root, 'train'))).labels).toEqual(['cat']);
+    // the path itself may be asked for
+    expect((await openDataset(root, { labelFrom: '^(\\w+)/' })).labels).toEqual(['test', 'train']);
+    write('splits/train/1.jpg');
+    expect(await inspect(join(root, '*', '0.png'))).toMatchObject({ kind: 'dataset', images: 2 });
   });
 });
 

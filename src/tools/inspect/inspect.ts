@@ -4,6 +4,7 @@ import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 import {
+  isPattern,
   measureImage,
   openDataset,
   outputFormat,
@@ -129,6 +130,8 @@ async function described(
   if (id && !(await cached(id, { t5: options.t5 })))
     return { kind: 'hub', ...(await planModel(id, options.t5, hooks)) };
   if (id) return inspectModel(path, options);
+  if (!status && (await isPattern(path)))
+    return inspectDataset(path, options, options.imagesPerLabel, options.imageGrid);
   if (!status)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
