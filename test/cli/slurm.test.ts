@@ -34,7 +34,7 @@ test('without sbatch it says what to do', async () => {
   /** a run that is interrupted takes long enough to be */
   const [SHORT, LONG] = [2, 24];
   const logs = (out: string): string => {
-    const jobs = join(folder, `${out}-jobs`);
+    const jobs = join(folder, `the jobs of ${out}`);
     return readdirSync(jobs)
       .sort()
       .map((name) => readFileSync(join(jobs, name), 'utf8'))
@@ -42,11 +42,11 @@ test('without sbatch it says what to do', async () => {
   };
   /** @returns what `submit` prints */
   const submit = async (out: string, parts: number, samples: number, ...more: string[]): Promise<string> => {
-    mkdirSync(join(folder, `${out}-jobs`), { recursive: true });
+    mkdirSync(join(folder, `the jobs of ${out}`), { recursive: true });
     const resources = ['--gpus', '0', '--cpus', '1', '--memory', '1', '--time', '1:00:00'];
     const { code, stdout, stderr } = await cli(
       ['submit', 'slurm', '--parts', String(parts), ...resources, ...more, '--', ...scan(out, samples)],
-      { env: slurm.env, cwd: join(folder, `${out}-jobs`) },
+      { env: slurm.env, cwd: join(folder, `the jobs of ${out}`) },
     );
     expect([code, stderr]).toEqual([0, '']);
     return stdout.trim();

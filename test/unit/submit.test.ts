@@ -17,7 +17,9 @@ import { readLine } from '../../src/cli/line.js';
 import { flagsOf, readValues } from '../../src/cli/options.js';
 import { SCAN } from '../../src/stages/scan/options.js';
 import type { BatchInputs } from '../../src/tools/submit/aws-batch.js';
-import { SUBMIT } from '../../src/tools/submit/options.js';
+import { defaultsOf } from '../../src/options/option.js';
+import { SUBMIT, type SubmitOptions } from '../../src/tools/submit/options.js';
+import { slurmScript } from '../../src/tools/submit/slurm.js';
 import { submit } from '../../src/tools/submit/submit.js';
 import { temporaryFolder } from '../helpers/folders.js';
 
@@ -219,6 +221,36 @@ test('a batch script keeps the words as they were typed', async () => {
     ...['scan', odd, '--model', '/data/sd15', '--out', 'run', '--shard', 'auto/32'],
   ]);
   expect(spawnSync('bash', ['-n'], { input: script }).status).toBe(0);
+});
+
+test('sbatch reads its lines as they were meant, whatever the folder is called', async () => {
+  const options = { ...defaultsOf(SUBMIT), system: 'slurm', parts: 2, sbatch: ['comment=two words', 'exclusive'] };
+  const scriptIn = (at: string): string =>
+    slurmScript(options as SubmitOptions, { command: 'scan', words: ['scan'], options: {}, places: [] }, at);
+  for (const at of ["/data/it's two # words", '/data/50%A "é"', '/data/plain']) {
+    const lines = scriptIn(at)
+      .split('\n')
+      .filter((line) => line.startsWith('#SBATCH '));
+    // sbatch divides them as a shell does
+    const words = lines.map(
+      (line) => spawnSync('bash', ['-c', `printf '%s\n' ${line.slice(8)}`], { encoding: 'utf8' }).stdout,
+    );
+    expect(words).toEqual(expect.arrayContaining([`--chdir=${at}\n`, '--comment=two words\n', '--exclusive\n']));
+    // %A in its name is the job's number in that of a log
+    expect(words.find((word) => word.startsWith('--output='))).toBe(
+      at.includes('%') ? '--output=/data/50%%A "é"/%x-%A_%a.log\n' : '--output=%x-%A_%a.log\n',
+    );
+  }
+  expect(() => scriptIn('/data/a\\b')).toThrow('sbatch cannot run in');
+});
+
+test('kubectl reads YAML 1.1: names such as on and no stay texts', async () => {
+  const flags = { system: 'k8s', parts: '2', image: 'on', namespace: 'no', secret: ['yes'], volume: ['off:/data'] };
+  const text = await printed(flags);
+  const read = (version: '1.1' | '1.2'): unknown =>
+    parseAllDocuments(text, { version }).map((one) => one.toJS() as unknown);
+  expect(read('1.1')).toEqual(read('1.2'));
+  expect(read('1.1')).toMatchObject([{ metadata: { namespace: 'no' } }, {}]);
 });
 
 test.each<[wrong: string, flags: Record<string, unknown>, line: string[]]>([

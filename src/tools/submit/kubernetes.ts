@@ -102,9 +102,10 @@ export function manifests(options: SubmitOptions, line: Line): Manifest[] {
   return [configured, enqueue, workers];
 }
 
-/** As one document for kubectl. */
+/** As one document for kubectl, which reads YAML 1.1: there, a plain `no` or `on` is a boolean. */
 export function asYaml(documents: readonly Manifest[]): string {
-  return documents.map((one) => stringify(one, { lineWidth: 0, aliasDuplicateObjects: false })).join('---\n');
+  const options = { lineWidth: 0, aliasDuplicateObjects: false, compat: 'yaml-1.1' } as const;
+  return documents.map((one) => stringify(one, options)).join('---\n');
 }
 
 function podSpec(options: SubmitOptions, args: readonly string[], config: string): object {

@@ -1,5 +1,6 @@
 // A Slurm array as a batch script.
 import { fileURLToPath } from 'node:url';
+import { DiffmineError } from '../../util/errors.js';
 import { quoted } from '../../util/shell.js';
 import type { Line } from './line.js';
 import type { SubmitOptions } from './options.js';
@@ -19,11 +20,19 @@ const FAILED = 3;
  */
 export function slurmScript(options: SubmitOptions, { words }: Line, folder: string): string {
   const { parts, parallelism, time, grace, gpus, cpus, memory, name, sbatch } = options;
+  // sbatch replaces %A in the folder's name, too, and takes a backslash for itself
+  if (/[\\\n]/.test(folder))
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `sbatch cannot run in ${JSON.stringify(folder)}.`,
+      'Submit from a directory without a backslash or line break in its path.',
+    );
+  const logs = `${folder.includes('%') ? `${folder.replaceAll('%', '%%')}/` : ''}%x-%A_%a.log`;
   const directives = [
     `job-name=${name ?? `diffmine-${words[0] ?? ''}`}`,
     `array=0-${parts - 1}${parallelism === undefined ? '' : `%${parallelism}`}`,
     `chdir=${folder}`,
-    'output=%x-%A_%a.log',
+    `output=${logs}`,
     'open-mode=append',
     'requeue',
     ...(time === undefined ? [] : [`time=${clock(time)}`]),
@@ -36,7 +45,7 @@ export function slurmScript(options: SubmitOptions, { words }: Line, folder: str
   ];
   const command = [process.execPath, PROGRAM, ...words, '--shard', `auto/${parts}`].map(quoted).join(' ');
   return `#!/bin/bash
-${directives.map((one) => `#SBATCH --${one}`).join('\n')}
+${directives.map((one) => `#SBATCH --${quotedValue(one)}`).join('\n')}
 
 ${command} &
 child=$!
@@ -58,6 +67,12 @@ case $code in
 esac
 exit "$code"
 `;
+}
+
+/** sbatch splits its lines into words as a shell does. */
+function quotedValue(directive: string): string {
+  const [, name = '', value = ''] = /^([^=]*=)(.*)$/s.exec(directive) ?? [];
+  return name === '' ? directive : `${name}${quoted(value)}`;
 }
 
 /** D-HH:MM:SS */
