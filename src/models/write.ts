@@ -1,6 +1,6 @@
 // Writes a model folder in diffusers' layout and copies unchanged components. The inverse of folder.ts.
 import { constants } from 'node:fs';
-import { cp, mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { cp, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { formatJson } from '../util/json.js';
 import { readSafetensorsHeader } from '../engine/index.js';
@@ -8,6 +8,7 @@ import type { ScheduleConfig, UNetConfig } from '../engine/types.js';
 import { discard, moveOver, temporaryName, writeFileAtomic } from '../runs/atomic.js';
 import type { JsonObject } from './json.js';
 import { findWeights } from './weights.js';
+import { makeFolder } from '../util/paths.js';
 
 /** Sharpness of what diffusers checks when it reads a folder; any version reads these keys. */
 const DIFFUSERS = '0.30.0';
@@ -140,6 +141,6 @@ const isWeightFile = (name: string): boolean => /\.(safetensors|bin|msgpack|h5)$
 
 /** Files of a folder's weights other than `kept`: they would be read in its place. */
 export async function removeOtherWeights(folder: string, kept: string): Promise<void> {
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   for (const name of await readdir(folder)) if (name !== kept && isWeightFile(name)) await rm(path.join(folder, name));
 }

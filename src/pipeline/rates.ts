@@ -1,11 +1,12 @@
 // Remembers how fast stages computed on this machine, so that the next command can say beforehand how long it will take.
-import { mkdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { cacheFolder } from '../util/cache-folder.js';
 import { writeFileAtomic } from '../runs/atomic.js';
 import type { Dtype } from '../engine/types.js';
 import type { ShardedStage } from './stage.js';
 import type { SplitOptions } from './options.js';
+import { makeFolder } from '../util/paths.js';
 
 /** Rates kept, the latest. */
 const KEPT = 100;
@@ -70,7 +71,7 @@ export async function rememberRate(key: string, rate: number): Promise<void> {
     .sort(([, a], [, b]) => (a.date < b.date ? 1 : -1))
     .slice(0, KEPT);
   try {
-    await mkdir(dirname(fileOf()), { recursive: true });
+    await makeFolder(dirname(fileOf()));
     await writeFileAtomic(fileOf(), `${JSON.stringify(Object.fromEntries(latest), null, 1)}\n`);
   } catch {
     // a read-only home: the next command says the time once it has measured it

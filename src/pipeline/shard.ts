@@ -1,5 +1,4 @@
 // Runs one shard on this process's engine: takes its lock, and restarts it with half the batch when memory runs out.
-import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { DiffmineError } from '../util/errors.js';
 import { Tally, type Counter } from './progress.js';
@@ -7,6 +6,7 @@ import type { ShardOutcome } from './schedule.js';
 import type { PipelineEvent } from './options.js';
 import type { Part, ShardedStage, WorkOnShard } from './stage.js';
 import type { Hooks } from '../util/hooks.js';
+import { makeFolder } from '../util/paths.js';
 
 /** Which shard, and how it is kept from others. */
 export interface Assigned {
@@ -37,7 +37,7 @@ export async function doShard(
   const lock = unlocked ? undefined : await folder.lockShard(shard);
   if (lock || (unlocked && !(await folder.isDone(shard)))) {
     try {
-      if (!lock) await mkdir(dirname(folder.shardPath(shard)), { recursive: true });
+      if (!lock) await makeFolder(dirname(folder.shardPath(shard)));
       await untilItFits(stage, work, shard, counter, hooks, round);
       return 'done';
     } catch (error) {

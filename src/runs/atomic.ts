@@ -1,10 +1,11 @@
 // Writes files and folders atomically: under a temporary name, synced, then renamed.
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { link, open, readdir, rename, rm, mkdir, stat, writeFile } from 'node:fs/promises';
+import { link, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { isDiskError, naming } from '../util/disk.js';
+import { makeFolder } from '../util/paths.js';
 
 /** A name beside `target` that no other process uses: `.NAME.tmp-HOST-PID-RANDOM`. */
 export function temporaryName(target: string): string {
@@ -82,8 +83,8 @@ export async function writeFileAtomic(file: string, data: string | Uint8Array): 
 }
 
 /** Makes `folder`, lets `fill` put plain files into it, syncs all; removes it where that fails. */
-async function makeFolder(folder: string, fill: (folder: string) => Promise<void>): Promise<void> {
-  await mkdir(folder, { recursive: true });
+async function filledFolder(folder: string, fill: (folder: string) => Promise<void>): Promise<void> {
+  await makeFolder(folder);
   try {
     await fill(folder);
     for (const entry of await readdir(folder, { withFileTypes: true }))
@@ -102,7 +103,7 @@ async function makeFolder(folder: string, fill: (folder: string) => Promise<void
  */
 export async function writeFolderAtomic(target: string, fill: (folder: string) => Promise<void>): Promise<boolean> {
   const temporary = temporaryName(target);
-  await makeFolder(temporary, fill);
+  await filledFolder(temporary, fill);
   try {
     await rename(temporary, target);
   } catch (error) {
@@ -120,7 +121,7 @@ export async function writeFolderAtomic(target: string, fill: (folder: string) =
  */
 export async function replaceFolder(target: string, fill: (folder: string) => Promise<void>): Promise<void> {
   const fresh = temporaryName(target);
-  await makeFolder(fresh, fill);
+  await filledFolder(fresh, fill);
   await moveOver(fresh, target);
 }
 

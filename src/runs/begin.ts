@@ -1,9 +1,9 @@
 // Begins sharded work in a directory or a bucket, or opens what is there. Several processes may begin the same work at once: one writes the manifest and the
 // list, the others compare theirs with it.
-import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { DiffmineError } from '../util/errors.js';
 import type { Hooks } from '../util/hooks.js';
+import { LITTER } from './store/files.js';
 import { isBucket } from '../util/place.js';
 import { removeLeftovers } from './atomic.js';
 import { listChanges } from './changes.js';
@@ -21,10 +21,7 @@ import { DirectoryStore } from './store/directory-store.js';
 import { openStore } from './store/open.js';
 import type { RunStore } from './store/store.js';
 import type { Row } from './tables.js';
-
-/** What file systems and desktops leave in a folder that is as good as empty. */
-const LITTER =
-  /^(\.nfs.*|\.fuse_hidden.*|\.snapshot|\.DS_Store|\.directory|\._.*|Thumbs\.db|desktop\.ini|@eaDir|lost\+found)$/i;
+import { makeFolder } from '../util/paths.js';
 
 /** A manifest and its list. */
 export interface Opened<M extends ShardedManifest, R extends Row> {
@@ -144,7 +141,7 @@ async function writeFirst<M extends ShardedManifest>(
       'Give `out` a new or empty folder.',
     );
   }
-  for (const name of ['shards', 'locks']) await mkdir(join(folder, name), { recursive: true });
+  for (const name of ['shards', 'locks']) await makeFolder(join(folder, name));
   const lock = await store.locks.wait('begin', {
     signal,
     onWaiting: (holder) => onLog?.(`Waiting for ${holder}, which begins ${place}.`),

@@ -1,6 +1,6 @@
 // The rounds of a race (docs/reference/formats/run.md): RUN/rounds/NN holds what its shards found and what was decided from that. It lasts until the run
 // is complete; race.json is what is kept.
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ScoredPatch } from '../engine/types.js';
 import { DiffmineError } from '../util/errors.js';
@@ -10,6 +10,7 @@ import type { Run, ShardRecord } from './run.js';
 import { list, members, number, oneOf, text, whole } from './shape.js';
 import { Shards, shardName } from './shards.js';
 import type { RunStore, ShardStore } from './store/store.js';
+import { makeFolder } from '../util/paths.js';
 
 /** An image after a round, under each of the labels that it is scored under. */
 export interface RoundOutput {
@@ -165,7 +166,7 @@ export class RoundsFolder {
 
   /** @param places of the images that are in it, ascending */
   async open(round: number, places: readonly number[]): Promise<RoundFolder> {
-    if (!(await this.isOver())) await mkdir(join(this.store.path, folderOf(round), 'shards'), { recursive: true });
+    if (!(await this.isOver())) await makeFolder(join(this.store.path, folderOf(round), 'shards'));
     return new RoundFolder(this, round, places);
   }
 

@@ -1,9 +1,9 @@
 // Shards of work in a run: each is there whole or not at all, and one process works on it at a time.
-import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { removeLeftovers } from './atomic.js';
 import type { Lock, Locks } from './locks.js';
 import type { RunStore, ShardStore } from './store/store.js';
+import { makeFolder } from '../util/paths.js';
 
 export function shardName(shard: number): string {
   return String(shard).padStart(5, '0');
@@ -96,7 +96,7 @@ export abstract class Shards {
       await lock.release();
       return undefined;
     }
-    await mkdir(dirname(this.shardPath(shard)), { recursive: true });
+    await makeFolder(dirname(this.shardPath(shard)));
     await removeLeftovers(this.shardPath(shard));
     return lock;
   }

@@ -1,5 +1,5 @@
 // The one error class of the package: a code, a sentence, a hint. Exit codes follow from the code.
-import { FULL, hintForFull } from './disk.js';
+import { hintForDisk, unwritable } from './disk.js';
 
 /** Every code an error of diffmine can have, with the process's exit code. Documented in docs/reference/errors.md. */
 export const EXIT_CODES = {
@@ -84,20 +84,23 @@ export function asDiffmineError(thrown: unknown): DiffmineError {
     path?: unknown;
   };
   const message = typeof error.message === 'string' ? error.message : String(thrown);
-  const full = FULL.test(message);
+  const disk = unwritable(error);
   if (typeof error.code === 'string' && error.code in EXIT_CODES) {
     const own = typeof error.hint === 'string' && error.hint ? error.hint : undefined;
-    return new DiffmineError(error.code as ErrorCode, message, full ? hintForFull(message) : own, { cause: thrown });
+    return new DiffmineError(error.code as ErrorCode, message, disk ? hintForDisk(disk.remedy, message) : own, {
+      cause: thrown,
+    });
   }
   if (error.name === 'AbortError')
     return new DiffmineError('CANCELLED', 'The work was cancelled.', undefined, { cause: thrown });
-  if (error.code === 'ENOSPC' || error.code === 'EDQUOT' || full) {
+  if (disk) {
     const file = typeof error.path === 'string' ? error.path : '';
-    const sentence = error.code === 'EDQUOT' ? 'The disk quota is used up' : 'The disk is full';
     return new DiffmineError(
       'IO',
-      file === '' ? `${sentence} (${message.split('\n')[0]}).` : `${sentence}: ${file} cannot be written.`,
-      hintForFull(`${file} ${message}`),
+      file === ''
+        ? `The disk ${disk.what} (${message.split('\n')[0]}).`
+        : `The disk ${disk.what}: ${file} cannot be written.`,
+      hintForDisk(disk.remedy, `${file} ${message}`),
       { cause: thrown },
     );
   }

@@ -1,5 +1,5 @@
 // Runs in a bucket: the same bytes as in a directory, by one process or several, whatever the store or the network does. With a real S3 server.
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { resultBytes } from '../helpers/bytes.js';
@@ -292,6 +292,36 @@ const scanWith = (samples: number, out: string, ...more: string[]): string[] => 
     expect(JSON.parse(stdout)).toMatchObject({ complete: true, shards: { here: 0 } });
     await ok(cli(scan(at('other'), '--seed', '5', '--shard', '0/6')));
     expect(await cli(['push', at('other'), 's3://runs/pushed'])).toMatchObject({ code: 6 });
+    await ok(cli(['push', at('other'), 's3://runs/other']));
+    const files = (): Record<string, string> => resultBytes(at('copy-of-pushed'));
+    const before = files();
+    const refused = await cli(['pull', 's3://runs/other', at('copy-of-pushed')]);
+    expect(refused).toMatchObject({ code: 6, stderr: expect.stringContaining('holds another run') as string });
+    expect(files()).toEqual(before);
+    expect((await cli(['pull', 's3://runs/other', folder])).stderr).toMatch(/is not empty and not a run \(it has "/);
+  });
+
+  test('pull is killed again and again: what it has copied stays, and another run is not mixed with it', async () => {
+    const to = at('half');
+    await ok(cli(['push', at('local'), 's3://runs/half']));
+    await ok(cli(['push', at('other'), 's3://runs/another']));
+    let dead = false;
+    const proxy = new FaultyProxy(server.port, ({ url }) => {
+      dead ||= (url ?? '').includes('00002'); // the first of its files
+      return dead ? 'lose' : 'pass';
+    });
+    const env = server.env(await proxy.listen());
+    try {
+      const child = ownProcess(['pull', 's3://runs/half', to], { env, with: ['timeout', '-s', 'KILL', '20'] });
+      expect((await child).signal).toBe('SIGKILL');
+      expect(existsSync(join(to, 'manifest.json'))).toBe(false);
+      expect(await cli(['pull', 's3://runs/another', to])).toMatchObject({ code: 6 });
+      await ok(cli(['pull', 's3://runs/half', to]));
+      expect(resultBytes(to, ['shards', 'mine'])).toEqual(resultBytes(at('local'), ['shards', 'mine']));
+      expect(readdirSync(to).filter((name) => /tmp-|pulling/.test(name))).toEqual([]);
+    } finally {
+      await proxy.close();
+    }
   });
 
   test('doctor tells whether a store can be used', async () => {

@@ -317,46 +317,84 @@ const copied = (name: string) => (): void => cpSync(at(name), join(disk, name), 
     900_000,
   );
 
-  (isNightly && hasRedis ? test : test.skip)(
-    'a worker of a queue: its shards fail, and are retried when there is space',
-    async () => {
-      const run = join(disk, 'run');
-      const results = (): unknown => resultBytes(run, ['shards', 'skipped.jsonl']);
-      const [size, reference] = await onDisk(ROOM, async () => {
-        await ok(scan(run));
-        return [used(), results()] as const;
-      });
-      const redis = await RedisServer.start(at('redis'));
-      const fleet = new Fleet(redis.url);
-      const env = { DIFFMINE_QUEUE: redis.url };
-      try {
+  (hasRedis ? describe : describe.skip)('a worker of a queue', () => {
+    let redis: RedisServer;
+    let fleet: Fleet;
+    beforeEach(async () => {
+      redis = await RedisServer.start(at('redis'));
+      fleet = new Fleet(redis.url);
+    });
+    afterEach(async () => {
+      await fleet.end();
+      await redis.kill();
+      rmSync(at('redis'), { recursive: true, force: true });
+    });
+
+    test('whose disk is read-only ends, and leaves its shard to others', async () => {
+      const run = at('queued');
+      const begun = fleet.run(...scan(run, '--queue'));
+      await begun.until(/shards in the queue/);
+      const readOnly = [
+        'unshare',
+        '--mount',
+        'sh',
+        '-c',
+        `mount --bind ${run} ${run} && mount -o remount,bind,ro ${run} && exec "$@"`,
+        'sh',
+      ];
+      const worker = fleet.runWith(readOnly, {}, 'worker', '--device', 'cpu', '--threads', '1');
+      expect([await worker.ended, worker.stderr]).toEqual([
+        [5, null],
+        expect.stringMatching(
+          /Refused shard \d+ .*: The disk is read-only: .*\nerror: The disk is read-only: [^\n]*\nhint: [^\n]*make it writable/s,
+        ) as string,
+      ]);
+      expect(worker.stderr.match(/Refused/g)).toHaveLength(1);
+      await begun.until(/A worker refuses this run\. .*: The disk is read-only/);
+      expect(await fleet.worker('--exit-when-done').ended).toEqual([0, null]);
+      expect(await begun.ended).toEqual([0, null]);
+      expect(resultBytes(run, ['shards', 'skipped.jsonl'])).toEqual(
+        resultBytes(at('scanned'), ['shards', 'skipped.jsonl']),
+      );
+    }, 300_000);
+
+    nightlyTest(
+      'ends when the disk is full; no shard has spent an attempt, and another worker finishes when there is space',
+      async () => {
+        const run = join(disk, 'run');
+        const results = (): unknown => resultBytes(run, ['shards', 'skipped.jsonl']);
+        const [size, reference] = await onDisk(ROOM, async () => {
+          await ok(scan(run));
+          return [used(), results()] as const;
+        });
+        const env = { DIFFMINE_QUEUE: redis.url };
         await onDisk(4 * Math.floor((0.7 * size) / 4), async () => {
           const begun = fleet.run(...scan(run, '--queue'));
           const worker = fleet.worker();
-          expect([await begun.ended, begun.stderr]).toEqual([
+          expect([await worker.ended, worker.stderr]).toEqual([
             [5, null],
-            expect.stringMatching(/shards failed\..*(disk is full|No space left on device)/) as string,
+            expect.stringMatching(
+              /error: [^\n]*(disk is full|No space left on device)[^\n]*\nhint: [^\n]*free some space/,
+            ) as string,
           ]);
-          expect(worker.running).toBe(true);
           const finished = contents(run);
           expect([...finished.keys()].filter((name) => name.includes('.tmp-'))).toEqual([]);
-          expect((await ok(['status', run], { env })).stdout).toMatch(/IO after 4 attempts: /);
+          const { queue } = JSON.parse((await ok(['status', run, '--json'], { env })).stdout) as { queue: object };
+          expect(queue).toMatchObject({ active: [], failed: [] });
+          expect(begun.running).toBe(true);
           spawnSync('mount', ['-o', `remount,size=${ROOM}k`, disk]);
-          await ok(['retry', run], { env });
-          expect(await fleet.run(...scan(run, '--queue')).ended).toEqual([0, null]);
+          expect(await fleet.worker('--exit-when-done').ended).toEqual([0, null]);
+          expect(await begun.ended).toEqual([0, null]);
           expect(results()).toEqual(reference);
           const after = contents(run);
           const shards = [...finished].filter(([name]) => /^shards\/\d/.test(name));
           expect(shards.length).toBeGreaterThan(0);
           for (const [name, { written }] of shards) expect([name, after.get(name)?.written]).toEqual([name, written]);
         });
-      } finally {
-        await fleet.end();
-        await redis.kill();
-      }
-    },
-    900_000,
-  );
+      },
+      900_000,
+    );
+  });
 
   nightlyTest(
     'mine with a temporary folder that is full',

@@ -15,6 +15,8 @@ import {
   writeFolderAtomic,
 } from '../../src/runs/atomic.js';
 import { LockFolder } from '../../src/runs/lock-folder.js';
+import { asDiffmineError } from '../../src/util/errors.js';
+import { makeFolder } from '../../src/util/paths.js';
 
 let folder: string;
 beforeEach(() => {
@@ -218,4 +220,40 @@ describe('what cannot be removed', () => {
       ).rejects.toMatchObject({ code });
     },
   );
+});
+
+describe('a folder that cannot be made', () => {
+  test.each(['EROFS', 'EDQUOT', 'EIO', 'ENOENT'])('%s is reported as such, though Node says ENOENT', async (code) => {
+    const { mkdir } = promises;
+    const missing = join(folder, 'a', 'b');
+    jest.spyOn(promises, 'mkdir').mockImplementation(async (path, options) => {
+      if (path === folder) return mkdir(path, options);
+      throw failure(typeof options === 'object' && options?.recursive ? 'ENOENT' : code);
+    });
+    await expect(makeFolder(missing)).rejects.toMatchObject({ code });
+  });
+
+  test('one that another process makes at the same time', async () => {
+    const { mkdir } = promises;
+    const path = join(folder, 'a');
+    jest.spyOn(promises, 'mkdir').mockImplementationOnce(async () => {
+      await mkdir(path);
+      throw failure('ENOENT');
+    });
+    await makeFolder(path);
+    expect(readdirSync(folder)).toEqual(['a']);
+  });
+});
+
+test.each([
+  ['ENOSPC', 'The disk is full: /data/run cannot be written.', 'Free some space and'],
+  ['EDQUOT', 'The disk is full for this user (quota): /data/run cannot be written.', 'Free some space and'],
+  ['EROFS', 'The disk is read-only: /data/run cannot be written.', 'Make it writable and'],
+])('%s is told in words', (code, message, hint) => {
+  const told = asDiffmineError(Object.assign(failure(code), { path: '/data/run' }));
+  expect(told).toMatchObject({
+    code: 'IO',
+    message,
+    hint: `${hint} run the same command again: finished work is kept.`,
+  });
 });

@@ -1,7 +1,7 @@
 // What is in containers (tar archives, Parquet files) that were read before: the next command on them reads no headers again. Listings are kept in the
 // cache of the machine, and with the runs that began on them, so that other machines read none either.
 import { createHash } from 'node:crypto';
-import { access, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { access, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
@@ -10,6 +10,7 @@ import { createGunzip, gunzip, gzip } from 'node:zlib';
 import { cacheFolder } from '../../util/cache-folder.js';
 import type { ByteSource } from './byte-source.js';
 import { isRemote } from './names.js';
+import { makeFolder } from '../../util/paths.js';
 
 /** Of what is kept, and of how containers are read: another number forgets all listings. */
 const VERSION = 2;
@@ -48,7 +49,7 @@ async function keep(key: string, line: string): Promise<void> {
   const part = `${file}.${process.pid}.tmp`;
   try {
     const whole = await promisify(gzip)(line);
-    await mkdir(join(cacheFolder(), FOLDER), { recursive: true });
+    await makeFolder(join(cacheFolder(), FOLDER));
     await writeFile(part, whole);
     await rename(part, file);
   } catch {

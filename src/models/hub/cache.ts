@@ -1,8 +1,9 @@
 // One model in the cache that Hugging Face's tools share: models--owner--name/{blobs,refs,snapshots}. A snapshot has a link for each file, to the blob
 // of its content. https://huggingface.co/docs/hub/local-cache describes the layout.
-import { mkdir, readdir, readFile, readlink, rename, stat, symlink, writeFile } from 'node:fs/promises';
+import { readdir, readFile, readlink, rename, stat, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { discard, temporaryName, writeFileAtomic } from '../../runs/atomic.js';
+import { makeFolder } from '../../util/paths.js';
 
 const COMMIT = /^[0-9a-f]{40}$/;
 
@@ -27,7 +28,7 @@ export class HubCache {
   async setCommit(revision: string, commit: string): Promise<void> {
     if (revision === commit) return;
     const file = path.join(this.folder, 'refs', revision);
-    await mkdir(path.dirname(file), { recursive: true });
+    await makeFolder(path.dirname(file));
     await writeFileAtomic(file, commit);
   }
 
@@ -61,7 +62,7 @@ export class HubCache {
   /** Gives a blob its name in a snapshot: a relative link, so that the cache can be moved. */
   async link(commit: string, file: string, etag: string): Promise<void> {
     const link = path.join(this.snapshot(commit), file);
-    await mkdir(path.dirname(link), { recursive: true });
+    await makeFolder(path.dirname(link));
     const temporary = temporaryName(link);
     try {
       await symlink(path.relative(path.dirname(link), this.blob(etag)), temporary);
@@ -79,7 +80,7 @@ export class HubCache {
 
   async setAbsent(commit: string, file: string): Promise<void> {
     const mark = path.join(this.folder, '.no_exist', commit, file);
-    await mkdir(path.dirname(mark), { recursive: true });
+    await makeFolder(path.dirname(mark));
     await writeFile(mark, '');
   }
 }

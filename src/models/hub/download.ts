@@ -1,12 +1,13 @@
 // Fetches one file into the cache's blobs: resumed where an earlier try ended, checked against its hash, and given its name when it is whole.
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { open, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { syncFile } from '../../runs/atomic.js';
 import { DiffmineError } from '../../util/errors.js';
 import { reasonOf, type HubClient, type HubFile } from './client.js';
+import { makeFolder } from '../../util/paths.js';
 
 /** Tries in a row that bring nothing. */
 const TRIES = 3;
@@ -33,7 +34,7 @@ export async function fetchBlob(
   blob: string,
   { signal, onBytes }: { signal?: AbortSignal | undefined; onBytes: (bytes: number) => void },
 ): Promise<void> {
-  await mkdir(path.dirname(blob), { recursive: true });
+  await makeFolder(path.dirname(blob));
   if ((await sizeOf(blob)) === file.size) {
     onBytes(file.size);
     return;

@@ -1,5 +1,4 @@
 // Models of the Hugging Face hub: found in the cache, or fetched into it. A model that is cached needs no network; `pull` asks the hub for a newer one.
-import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { LockFolder } from '../../runs/lock-folder.js';
 import { DiffmineError } from '../../util/errors.js';
@@ -14,6 +13,7 @@ import { bytesThere, fetchBlob } from './download.js';
 import { hubEnvironment, type HubEnvironment } from './environment.js';
 import { INDEX, neededFiles, type Wanted as WantedFiles } from './files.js';
 import { DEFAULT_REVISION, formatHubId, type HubId } from './id.js';
+import { makeFolder } from '../../util/paths.js';
 
 /** A model in the cache. */
 export interface Snapshot {
@@ -115,7 +115,7 @@ export async function pull(id: HubId, wanted: Wanted = {}, hooks: HubHooks = {})
   const { signal, onLog, onProgress } = hooks;
   return withClient(environment, id, signal, async (client) => {
     const cache = new HubCache(environment.cache, id.name);
-    await mkdir(cache.locks, { recursive: true });
+    await makeFolder(cache.locks);
     const lock = await new LockFolder(cache.locks).wait('diffmine', {
       signal,
       onWaiting: (holder) => onLog?.(`Waiting for ${holder}, which is downloading ${id.name}.`),

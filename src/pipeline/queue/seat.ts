@@ -1,6 +1,7 @@
 // One device of a worker: takes shards of any run from the queue, one at a time, and has them done by an engine in a child process. The child serves one run;
 // another run gets another child. The BullMQ worker stays in this process: a child that is busy for minutes could not keep its shard reserved.
 import { hostname } from 'node:os';
+import { unwritable } from '../../util/disk.js';
 import { asDiffmineError, type DiffmineError, type ErrorCode } from '../../util/errors.js';
 import { VERSION } from '../../runs/version.js';
 import type { Hooks } from '../../util/hooks.js';
@@ -137,15 +138,14 @@ export class Seat {
       this.tell(job, { type: 'done', stage: serving.stage, outcome, seconds });
       return outcome;
     } catch (thrown) {
-      if (thrown instanceof Refusal) {
-        this.tell(job, { type: 'refused', message: thrown.message });
-        await job.updateData({ ...job.data, refused: { by: hostname(), why: thrown.message } });
-        await job.moveToDelayed(Date.now() + REFUSED, token);
-        throw new bull.DelayedError();
-      }
+      if (thrown instanceof Refusal) return this.leave(job, token, thrown.message);
       const lost = thrown instanceof SlotLost;
       const error = lost ? thrown.reason : asDiffmineError(thrown);
       if (error.code === 'CANCELLED') return this.giveBack(job, token);
+      if (this.giveUp(error)) {
+        await this.close();
+        return this.leave(job, token, error.message);
+      }
       const { serving } = this;
       const phase = serving?.engine.failedIn;
       const final = !mayPass(error);
@@ -156,6 +156,21 @@ export class Seat {
       this.tell(job, { type: 'failed', code: error.code, message: error.message, final });
       throw final ? new bull.UnrecoverableError(reasonOf(error)) : new Error(reasonOf(error));
     }
+  }
+
+  /** A disk of this machine that cannot be written fails at every shard, and says nothing of any of them. */
+  private giveUp(error: DiffmineError): boolean {
+    if (!unwritable(error)) return false;
+    this.lost = error;
+    return true;
+  }
+
+  /** The shard is left to workers on other machines, and no attempt is spent. */
+  private async leave(job: Job, token: string, why: string): Promise<never> {
+    this.tell(job, { type: 'refused', message: why });
+    await job.updateData({ ...job.data, refused: { by: hostname(), why } });
+    await job.moveToDelayed(Date.now() + REFUSED, token);
+    throw new this.connection.bull.DelayedError();
   }
 
   /** The shard is the next worker's, and no attempt is spent. */
@@ -192,7 +207,7 @@ export class Seat {
     if (this.serving?.text === text) return this.serving;
     await this.close();
     const { counter, hooks, device, threads, onMemory } = this.options;
-    const options = { ...descriptor.options, device, threads };
+    const options = { ...descriptor.options, out: run, device, threads }; // a run that was moved is where it was found
     const engine = new EngineProcess(moduleOf(descriptor.stage), options, counter, hooks, { onMemory });
     this.serving = { queued: queuedRun(run, descriptor), text, stage: descriptor.stage, engine };
     try {
@@ -201,7 +216,7 @@ export class Seat {
       if (thrown instanceof SlotLost) throw thrown;
       const error = asDiffmineError(thrown);
       await this.close();
-      if (error.code === 'CANCELLED' || error.code === 'DEVICE_UNAVAILABLE') throw error;
+      if (error.code === 'CANCELLED' || error.code === 'DEVICE_UNAVAILABLE' || unwritable(error)) throw error;
       // whoever began the run could open it: what is missing is missing on this machine
       const why = `${error.message}${error.hint === undefined ? '' : ` ${error.hint}`}`;
       this.refused.set(text, { why, until: performance.now() + REFUSED_FOR });
@@ -216,7 +231,7 @@ export class Seat {
    * @returns shards that were put in the queue
    */
   async lookForWork(): Promise<number> {
-    return this.inTurn(async () => {
+    const look = async (): Promise<number> => {
       let put = 0;
       const { known } = this.options;
       for (const run of [...known]) {
@@ -232,6 +247,10 @@ export class Seat {
         else put += await refill(this.connection, queued, standing);
       }
       return put;
+    };
+    return this.inTurn(look).catch((error: unknown) => {
+      this.giveUp(asDiffmineError(error));
+      throw error;
     });
   }
 

@@ -1,5 +1,4 @@
 // diffmine worker: serves a queue with the devices of this machine until it is stopped, or until nothing is left.
-import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { resolved } from '../../options/check.js';
 import { chooseDevices, threadsOf } from '../devices.js';
@@ -18,6 +17,8 @@ const LOCK = 30;
 export const LOCK_VARIABLE = 'DIFFMINE_QUEUE_LOCK';
 /** Between two looks of an idle device for what is missing, ms: the first, and at most. */
 const LOOK = { first: 1000, most: 15_000 };
+/** A worker refuses all shards of a run, hundreds in a second: that it does is told once in this time, ms. */
+const REFUSED_AGAIN = 60_000;
 /** How long the end may take that lets go of the queue in good order, ms. */
 const END = 10_000;
 
@@ -38,8 +39,22 @@ export async function serveQueue(options: WorkerOptions, hooks: Hooks<SeatEvent>
   const metrics = new Metrics(async () => depthOf(connection));
   const told = { done: 0, elsewhere: 0, failed: 0, unetCalls: 0 };
   let failure: DiffmineError | undefined;
+  // when it was told, by run and reason
+  const refused = new Map<string, number>();
+  const refusing = new Set<string>();
+  const isNews = ({ run, message }: { run: string; message: string }): boolean => {
+    const what = `${run}\n${message}`;
+    const now = performance.now();
+    if (now - (refused.get(what) ?? -Infinity) < REFUSED_AGAIN) return false;
+    refused.set(what, now);
+    return true;
+  };
   const onEvent = (event: SeatEvent): void => {
     metrics.event(event);
+    if (event.type === 'refused') {
+      refusing.add(event.run);
+      if (!isNews(event)) return;
+    }
     if (event.type === 'done') told[event.outcome === 'done' ? 'done' : 'elsewhere'] += 1;
     if (event.type === 'failed' && event.final) {
       told.failed += 1;
@@ -77,7 +92,7 @@ export async function serveQueue(options: WorkerOptions, hooks: Hooks<SeatEvent>
           known,
         }),
       );
-    await attend(connection, seats, known, settings.exitWhenDone, hooks);
+    await attend(connection, seats, { known, refusing }, settings.exitWhenDone, hooks);
   } finally {
     await Promise.all(seats.map(async (seat) => seat.stop()));
     await within(END, connection.close());
@@ -108,7 +123,7 @@ function timing(): { lockDuration: number; stalledInterval: number } {
 async function attend(
   connection: Connection,
   seats: readonly Seat[],
-  known: Known,
+  { known, refusing }: { known: Known; refusing: ReadonlySet<string> },
   exitWhenDone: boolean,
   { signal, onLog }: Hooks<SeatEvent>,
 ): Promise<void> {
@@ -144,7 +159,7 @@ async function attend(
     if (put > 0) continue;
     if (exitWhenDone && idle.length === left.length && depth.active === 0) {
       if (depth.delayed === 0) return;
-      const refused = await unlessStopped(refusedHere(connection), signal);
+      const refused = await unlessStopped(refusedHere(connection, refusing), signal);
       if (refused !== undefined)
         throw new DiffmineError('RUN_MISMATCH', `Nothing is left but shards that this worker refuses. ${refused}`);
     }
@@ -154,10 +169,10 @@ async function attend(
   }
 }
 
-/** The reason, if all that waits for a later time was refused on this machine. */
-async function refusedHere({ queue }: Connection): Promise<string | undefined> {
+/** The reason, if all that waits for a later time is of runs that this worker refuses: one before it, on the same machine, may have had another reason. */
+async function refusedHere({ queue }: Connection, refusing: ReadonlySet<string>): Promise<string | undefined> {
   const jobs = await queue.getJobs(['delayed']);
-  const reasons = jobs.map((job) => (job.data.refused?.by === hostname() ? job.data.refused.why : undefined));
+  const reasons = jobs.map(({ data }) => (refusing.has(data.run) ? data.refused?.why : undefined));
   return reasons.every((reason) => reason !== undefined) ? reasons[0] : undefined;
 }
 

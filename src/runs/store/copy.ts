@@ -1,5 +1,5 @@
 // Copies runs between buckets and directories, and lets a stage that reads a whole run work on one in a bucket.
-import { mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { Bucket } from '../../util/s3/bucket.js';
@@ -7,14 +7,18 @@ import { isBucket } from '../../util/place.js';
 import { together } from '../../util/together.js';
 import { DiffmineError } from '../../util/errors.js';
 import type { Hooks } from '../../util/hooks.js';
+import { removeAllLeftovers, writeFileAtomic } from '../atomic.js';
 import { BucketLocks } from './bucket-locks.js';
 import { BucketStore } from './bucket-store.js';
 import { fetchCommitted, parseCommit } from './commit.js';
-import { filesIn } from './files.js';
+import { filesIn, LITTER } from './files.js';
+import { makeFolder } from '../../util/paths.js';
 
 const MANIFEST = 'manifest.json';
 const RECORD = /^(?:rounds\/\d+\/)?shards\/\d{5,}\.json$/;
 const ATTEMPT = /^(?:rounds\/\d+\/)?shards\/\d{5,}\//;
+/** The manifest of a run that is being pulled: its folder becomes a run at the end. */
+const PULLING = '.pulling.json';
 /** A run beside the run: that of localize's baseline. */
 export const BASELINE = 'baseline';
 const NOT_COPIED = new RegExp(`^(locks/|index/|\\.probe-|${BASELINE}/)`);
@@ -36,11 +40,29 @@ function checkGoesOn({ signal }: CopyHooks): void {
     );
 }
 
+/** Makes a folder the place of a run, unless it holds anything else. @throws RUN_MISMATCH */
+async function claim(folder: string, manifest: Buffer): Promise<void> {
+  for (const name of [MANIFEST, PULLING]) {
+    const there = await readFile(join(folder, name)).catch(() => undefined);
+    if (there?.equals(manifest)) return;
+    if (there) throw new DiffmineError('RUN_MISMATCH', `${folder} holds another run.`, 'Give a new directory.');
+  }
+  const foreign = (await namesIn(folder)).find((name) => !LITTER.test(name));
+  if (foreign !== undefined)
+    throw new DiffmineError(
+      'RUN_MISMATCH',
+      `${folder} is not empty and not a run (it has ${JSON.stringify(foreign)}).`,
+      'Give a new or empty directory.',
+    );
+  await makeFolder(folder);
+  await writeFileAtomic(join(folder, PULLING), manifest);
+}
+
 /**
  * Copies a run from a bucket to a directory, in its usual layout. What is there already stays; shards appear when complete.
  *
  * @param wanted files to copy, by name in the run's folder; default: all but locks
- * @throws RUN_INVALID if there is no run, or it is damaged; IO; CANCELLED
+ * @throws RUN_INVALID if there is no run, or it is damaged; RUN_MISMATCH if the folder holds anything else; IO; CANCELLED
  */
 export async function pullRun(
   place: string,
@@ -56,6 +78,7 @@ export async function pullRun(
       `${place} is not a run: it has no ${MANIFEST}.`,
       'Give a place that `diffmine scan --out` made.',
     );
+  await claim(folder, manifest);
   const records: string[] = [];
   const files: string[] = [];
   for await (const { key } of bucket.list('')) {
@@ -65,7 +88,7 @@ export async function pullRun(
   const total = records.length + files.length;
   let done = 0;
   const step = (): void => hooks.onProgress?.({ type: 'copy', done: ++done, total });
-  for (const name of ['shards', 'locks']) await mkdir(join(folder, name), { recursive: true });
+  for (const name of ['shards', 'locks']) await makeFolder(join(folder, name));
   const temporary = await mkdtemp(join(folder, '.pull.tmp-'));
   try {
     await together(records, async (record) => {
@@ -86,10 +109,12 @@ export async function pullRun(
         'Restore it, or start again at a new place.',
       );
     // last: a folder with a manifest is a run
-    await bucket.download(MANIFEST, join(folder, MANIFEST));
+    await writeFileAtomic(join(folder, MANIFEST), manifest);
+    await rm(join(folder, PULLING), { force: true });
   } finally {
     await rm(temporary, { recursive: true, force: true });
   }
+  await removeAllLeftovers(folder); // of copies that were killed
   return { shards: records.length, files: files.length };
 }
 
@@ -108,7 +133,7 @@ async function pullShard(
   if (await stat(join(folder, own)).catch(() => undefined)) return;
   await fetchCommitted(bucket, folder, at, commit, (name) => !name.startsWith(at) && wanted(name));
   await fetchCommitted(bucket, temporary, at, commit, (name) => name.startsWith(at) && wanted(name));
-  await mkdir(dirname(join(folder, own)), { recursive: true });
+  await makeFolder(dirname(join(folder, own)));
   await rename(join(temporary, own), join(folder, own)).catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error; // nothing of it was wanted
   });

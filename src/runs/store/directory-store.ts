@@ -1,7 +1,7 @@
 // A run in a directory. A shard is finished when it has its name: writers give it by a rename.
-import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { exists } from '../../util/paths.js';
+import { exists, makeFolder } from '../../util/paths.js';
 import { discard, writeFileAtomic } from '../atomic.js';
 import { LockFolder } from '../lock-folder.js';
 import type { RunStore, ShardStore } from './store.js';
@@ -31,7 +31,7 @@ export class DirectoryStore implements RunStore {
   }
 
   async write(name: string, data: string | Uint8Array): Promise<void> {
-    await mkdir(dirname(join(this.path, name)), { recursive: true });
+    await makeFolder(dirname(join(this.path, name)));
     await writeFileAtomic(join(this.path, name), data);
   }
 

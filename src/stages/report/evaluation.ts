@@ -1,6 +1,6 @@
 // What the report shows of an evaluation: data/evaluation.js and maps/evaluation.webp, written with the report, or into one that is there when a run is evaluated.
 import { existsSync } from 'node:fs';
-import { mkdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { evaluationFolder, readEvaluation, GRID_FILE } from '../../runs/evaluation.js';
 import { contrastOf, contrastWords, mapEnds, mapMeaning } from '../../runs/contrast.js';
@@ -10,6 +10,7 @@ import type { ReportBytes } from '../../web/folder.js';
 import { legend } from '../../web/heatmap.js';
 import { scriptOf } from '../../web/script.js';
 import { named } from '../../web/shown-name.js';
+import { makeFolder } from '../../util/paths.js';
 
 const LEGEND_STOPS = 41;
 /** What a report that can show an evaluation has. */
@@ -70,7 +71,7 @@ export async function updateReport(run: Run, signal?: AbortSignal): Promise<stri
   try {
     if (!known()) return undefined;
     for (const { name, data } of (await evaluationFiles(run)).reverse()) {
-      await mkdir(dirname(join(report, name)), { recursive: true }); // of a run in a bucket only what is read is here
+      await makeFolder(dirname(join(report, name))); // of a run in a bucket only what is read is here
       await writeFileAtomic(join(report, name), data);
     }
     return join(report, 'index.html');

@@ -12,7 +12,7 @@
 //
 // Names are numbers only: labels and file names come from the user.
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import type { z } from 'zod';
@@ -54,6 +54,7 @@ import { scriptOf } from '../../web/script.js';
 import { readShared } from '../../web/shared.js';
 import { named } from '../../web/shown-name.js';
 import type { Hooks, Progress } from '../../util/hooks.js';
+import { makeFolder } from '../../util/paths.js';
 
 export { EVALUATION_FILES, updateReport } from './evaluation.js';
 export type { ReportOptions } from './options.js';
@@ -136,7 +137,7 @@ async function reportPlace(out: string): Promise<string> {
       'Give a new or empty directory.',
       { option: 'out' },
     );
-  await mkdir(dirname(target), { recursive: true });
+  await makeFolder(dirname(target));
   return target;
 }
 

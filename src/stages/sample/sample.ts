@@ -1,5 +1,5 @@
 // Samples images: DDIM with guidance for each label, one folder of PNGs per label, and a grid.
-import { mkdir, readdir } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import sharp from 'sharp';
 import { asDiffmineError, DiffmineError } from '../../util/errors.js';
@@ -25,6 +25,7 @@ import { writeGrid } from '../../models/grid.js';
 import type { Hooks, Progress } from '../../util/hooks.js';
 import { count, duration, whole } from '../../web/html.js';
 import { knownRate, rateKey, rememberRate } from '../../pipeline/rates.js';
+import { makeFolder } from '../../util/paths.js';
 
 /** The grid shows the first labels and the first images of each: it is there to be looked at. */
 const SHEET_ROWS = 40;
@@ -71,12 +72,12 @@ export async function sample(options: SampleOptions, hooks: Hooks<SampleEvent> =
   const { labels } = record;
   if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Sampling was cancelled before it began.');
   const out = resolve(options.out);
-  await mkdir(out, { recursive: true });
+  await makeFolder(out);
   await recordRequest(out, options.out, request);
 
   const todo: Item[] = [];
   for (const [label, { folder, images }] of labels.entries()) {
-    await mkdir(join(out, folder), { recursive: true });
+    await makeFolder(join(out, folder));
     const there = new Set(await readdir(join(out, folder)));
     for (let number = 0; number < images; number++) if (!there.has(fileName(number))) todo.push({ label, number });
   }

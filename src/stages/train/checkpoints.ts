@@ -1,7 +1,8 @@
 // Checkpoints: checkpoints/step-NNNNNNNN.safetensors. The last few and the best are kept.
-import { mkdir, readdir } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { discard, removeLeftovers } from '../../runs/atomic.js';
+import { makeFolder } from '../../util/paths.js';
 
 const NAME = /^step-(\d{8,})\.safetensors$/;
 
@@ -13,7 +14,7 @@ export class Checkpoints {
   ) {}
 
   static async open(folder: string, keep: number): Promise<Checkpoints> {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     const names = await readdir(folder);
     const steps = names.flatMap((name) => (NAME.exec(name)?.[1] === undefined ? [] : [Number(NAME.exec(name)?.[1])]));
     for (const step of steps) await removeLeftovers(join(folder, fileName(step)));

@@ -1,7 +1,6 @@
 // What a training learns from: the dataset, which of its images are trained on and which are held out, and the conditions of its labels.
 import { count } from '../../web/html.js';
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { heldOut, holdoutKey } from '../../data/holdout.js';
 import { datasetNotes, openDataset, sourceOf } from '../../data/index.js';
@@ -15,6 +14,7 @@ import type { Base } from './base.js';
 import { openCrops, type Crops } from './images.js';
 import type { TrainEvent, TrainSettings } from './options.js';
 import type { TrainRecord } from './record.js';
+import { makeFolder } from '../../util/paths.js';
 
 /** Fraction held out for validation where no `holdout` was asked for. */
 const VALIDATED = 0.05;
@@ -120,7 +120,7 @@ export async function conditionsOf(
   ).slice(0, 16);
   const file = join(folder, 'cache', `text-${key}.safetensors`);
   if (!existsSync(file)) {
-    await mkdir(join(folder, 'cache'), { recursive: true });
+    await makeFolder(join(folder, 'cache'));
     writeSafetensors(file, { ...((await base.conditions(engine, labels, settings)) as TextEmbeddings) });
   }
   const { text, pooled } = readSafetensors(file) as { text: Tensor; pooled?: Tensor };

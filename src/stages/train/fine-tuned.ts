@@ -1,5 +1,5 @@
 // A model that is fine-tuned: its denoiser starts from its weights; everything else is copied.
-import { cp, mkdir, readdir, stat } from 'node:fs/promises';
+import { cp, readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { architectureOf, channelsOf } from '../../models/denoiser.js';
 import { classIds, defaultSize, variantOf, type ModelFolder } from '../../models/index.js';
@@ -10,6 +10,7 @@ import { LORA, LORA_FORMAT } from '../../models/lora-folder.js';
 import { copyPart, removeOtherWeights, UNET_WEIGHTS, writeJson } from '../../models/write.js';
 import { placeholder, tellClashes, textConditions, type Base } from './base.js';
 import type { TrainSettings } from './options.js';
+import { makeFolder } from '../../util/paths.js';
 
 export function fromModel(model: ModelFolder): Base {
   const { source, conditioning, kind, vaeFactor, fold, sizeMultiple } = model;
@@ -45,7 +46,7 @@ export function fromModel(model: ModelFolder): Base {
       tellClashes(model, labels, settings, onLog);
     },
     async write(folder, { side }, weights) {
-      await mkdir(folder, { recursive: true });
+      await makeFolder(folder);
       for (const name of await readdir(model.path)) {
         const isFolder = (await stat(path.join(model.path, name))).isDirectory();
         if (name.startsWith('.') || name === 'unet' || !isFolder) continue;

@@ -1,6 +1,6 @@
 // Training images as inputs of the UNet: crops of pixels (folded if the model folds them), or of latents that were encoded once and cached on disk.
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { measureImage, readImage, scoredSize, type DatasetImage, type ImageList } from '../../data/index.js';
 import { prefetch } from '../../data/prefetch.js';
@@ -12,6 +12,7 @@ import { writeFileAtomic } from '../../runs/atomic.js';
 import { sha256 } from '../../util/sha256.js';
 import type { Base } from './base.js';
 import type { View } from './order.js';
+import { makeFolder } from '../../util/paths.js';
 
 /** A usable training image. */
 export interface Usable {
@@ -180,7 +181,7 @@ async function openLatents(
   fingerprint: string,
 ): Promise<Crops> {
   const { side, cache, signal } = options;
-  await mkdir(cache, { recursive: true });
+  await makeFolder(cache);
   const records: LatentRecord[] = [];
   const files = Math.ceil(images.length / CACHE_FILE);
   for (let number = 0; number < files; number++) {

@@ -1,6 +1,5 @@
 // A model that is trained from scratch: a UNet of a named size, with the VAE and the text encoder of other models.
 import { createHash } from 'node:crypto';
-import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { distinctLabels } from '../../data/labels.js';
 import { fromInt64 } from '../../engine/tensor.js';
@@ -19,6 +18,7 @@ import {
 import { DiffmineError } from '../../util/errors.js';
 import { placeholder, tellClashes, textConditions, type Base, type Named } from './base.js';
 import { PIXEL_SCHEDULE, SIZES, unetOfSize } from './sizes.js';
+import { makeFolder } from '../../util/paths.js';
 
 export async function newModel(
   { new: name, vae: vaePath, textEncoder: textPath, variant, fold: wanted }: Named,
@@ -116,7 +116,7 @@ export async function newModel(
         );
       if (vaeModel) await copyPart(vaeModel.path, folder, 'scheduler');
       else {
-        await mkdir(path.join(folder, 'scheduler'), { recursive: true });
+        await makeFolder(path.join(folder, 'scheduler'));
         await writeJson(path.join(folder, 'scheduler', 'scheduler_config.json'), scheduleJson(schedule));
       }
       await weights(path.join(unet, UNET_WEIGHTS));

@@ -1,6 +1,6 @@
 // train.json: settings and state of a training, and the check that a resumed one has the same settings.
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { DiffmineError } from '../../util/errors.js';
 import { parseJson } from '../../util/json.js';
@@ -17,6 +17,7 @@ import { given } from '../../options/check.js';
 import { defaultsOf } from '../../options/option.js';
 import { checkSettings, FREE, TRAIN, type TrainOptions, type TrainSettings } from './options.js';
 import { SIZES } from './sizes.js';
+import { makeFolder } from '../../util/paths.js';
 
 export { RECORD, TRAINING_FORMAT };
 
@@ -158,7 +159,7 @@ export async function openTraining(options: TrainOptions, hooks: HubHooks = {}):
         'Give `out` a new or empty folder.',
       );
   }
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const named: Named & Pick<TrainSettings, 'encoding' | 'imageRoot'> & Partial<TrainSettings> = {
     from: null,
     new: null,

@@ -6,7 +6,7 @@
 //   OUT/model_index.json, unet/, scheduler/, ...           the model, once the training is done
 //
 // A step is a function of the seed, its number and the weights before it: so an interrupted training resumes exactly.
-import { mkdir, readdir } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Engine } from '../../engine/index.js';
 import { discard } from '../../runs/atomic.js';
@@ -19,6 +19,7 @@ import { conditionsOf, openData } from './data.js';
 import type { TrainEvent, TrainOptions, TrainSummary } from './options.js';
 import { newRecord, openTraining, readRecord, resolveSteps, type TrainRecord } from './record.js';
 import { Training } from './training.js';
+import { makeFolder } from '../../util/paths.js';
 
 /**
  * Trains, or resumes the training that `out` holds: then only options that differ from its own need to be given.
@@ -29,7 +30,7 @@ import { Training } from './training.js';
 export async function train(options: TrainOptions, hooks: Hooks<TrainEvent> = {}): Promise<TrainSummary> {
   const opened = await openTraining(options, hooks);
   const { folder, base } = opened;
-  await mkdir(join(folder, 'locks'), { recursive: true });
+  await makeFolder(join(folder, 'locks'));
   const locks = new LockFolder(join(folder, 'locks'));
   const lock = await locks.acquire('train');
   if (lock) opened.record = (await readRecord(folder)) ?? opened.record; // an earlier owner may have continued the training

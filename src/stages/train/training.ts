@@ -1,7 +1,6 @@
 // The loop of a training: steps, and what is due between them: image grids, validations, checkpoints, the report.
 import { count, significant } from '../../web/html.js';
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Engine, Trainer } from '../../engine/index.js';
 import { asDiffmineError, DiffmineError } from '../../util/errors.js';
@@ -19,6 +18,7 @@ import type { TrainEvent, TrainSettings, TrainSummary } from './options.js';
 import { changed, RECORD, writeRecord, type TrainRecord } from './record.js';
 import { writeTrainReport } from './report.js';
 import { validationLoss } from './validate.js';
+import { makeFolder } from '../../util/paths.js';
 
 export class Training {
   private readonly watch: LossWatch;
@@ -244,7 +244,7 @@ export class Training {
     const { settings, base, step, data, engine, trainer } = this;
     const path = `samples/step-${String(step).padStart(8, '0')}.webp`;
     this.busy('sampling a grid');
-    await mkdir(join(this.folder, 'samples'), { recursive: true });
+    await makeFolder(join(this.folder, 'samples'));
     const { schedule } = base.start(data.labels, settings.seed);
     try {
       const labels = await drawGrid(join(this.folder, path), {

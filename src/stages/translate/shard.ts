@@ -1,5 +1,4 @@
 // One shard of a translation: its images inverted, sampled under every target label, and written.
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { readImage, type ImageList, type ReadImage, type SizeOptions } from '../../data/index.js';
@@ -30,6 +29,7 @@ import {
   type Source,
 } from './plug-and-play.js';
 import { targetsOf } from './resolve.js';
+import { makeFolder } from '../../util/paths.js';
 
 /** Maximum bytes of latents that the inversions of one call keep. */
 const KEPT_BYTES = 256 * 2 ** 20;
@@ -190,7 +190,7 @@ async function write(
 ): Promise<TranslatedLine> {
   const name = folder.folders[place] as string;
   const at = join(folder.path, ...name.split('/'));
-  await mkdir(at, { recursive: true });
+  await makeFolder(at);
   const reconstruction = images[targets.length] as Image;
   const files: [string, Image][] = [
     [sourceFile, image],

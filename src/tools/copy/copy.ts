@@ -24,7 +24,8 @@ function checkPlace(option: string, place: string, expected: 'bucket' | 'directo
 /**
  * Copies a run from a bucket to a directory, with its results. What is there already stays, so that a broken copy can be continued.
  *
- * @throws INVALID_ARGUMENT for places of other kinds; RUN_INVALID if there is no run, or it is damaged; IO; CANCELLED
+ * @throws INVALID_ARGUMENT for places of other kinds; RUN_INVALID if there is no run, or it is damaged; RUN_MISMATCH if the directory holds anything else; IO;
+ *   CANCELLED
  */
 export async function pull(
   { source, folder }: { source: string; folder: string },

@@ -1,10 +1,11 @@
 // The folder of a demo: demo.json marks it, so that nothing else is overwritten.
-import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import { VERSION } from '../../runs/version.js';
 import { DiffmineError } from '../../util/errors.js';
 import { parseJson } from '../../util/json.js';
+import { makeFolder } from '../../util/paths.js';
 
 export const DEMO_FORMAT = 'diffmine-demo-2';
 /** What a demo writes into its folder, besides temporary names, which begin with a dot. */
@@ -22,7 +23,7 @@ const OURS = [
 
 /** Makes OUT a demo's folder, if it is new, empty or one already. @param asked as it was given, for errors */
 export async function claimFolder(out: string, asked: string): Promise<void> {
-  await mkdir(out, { recursive: true });
+  await makeFolder(out);
   const marker = join(out, 'demo.json');
   const record = await readJson(marker);
   if (record?.['format'] !== DEMO_FORMAT) {
@@ -39,7 +40,7 @@ export async function claimFolder(out: string, asked: string): Promise<void> {
       `${JSON.stringify({ format: DEMO_FORMAT, version: VERSION, contents: OURS }, null, 1)}\n`,
     );
   }
-  await mkdir(join(out, 'locks'), { recursive: true });
+  await makeFolder(join(out, 'locks'));
 }
 
 /** A JSON object in a file; undefined if there is none. */

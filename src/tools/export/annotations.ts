@@ -1,5 +1,5 @@
 // Exports findings to annotation tools: patches and clusters as boxes, heat maps as masks or as PNG.
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import type { Writable } from 'node:stream';
 import sharp from 'sharp';
@@ -16,6 +16,7 @@ import { FORMATS } from './formats/index.js';
 import { HeatMaps, type HeatMap } from './heat.js';
 import type { AnnotationFormat, AnnotationTable } from './options.js';
 import type { Selection } from './rows.js';
+import { makeFolder } from '../../util/paths.js';
 
 export interface AnnotationOptions extends Selection {
   run: string;
@@ -74,7 +75,7 @@ async function exportFrom(options: AnnotationOptions): Promise<AnnotationSummary
   if (isFolder) {
     await writeNewFolder(textOf(out, format), 'out', async (folder) => {
       for (const [name, text] of files(found)) {
-        await mkdir(join(folder, dirname(name)), { recursive: true });
+        await makeFolder(join(folder, dirname(name)));
         await writeFile(join(folder, name), text);
       }
     });
@@ -123,7 +124,7 @@ async function writePngs(run: Run, maps: HeatMaps, out: string): Promise<Annotat
       );
       const folder = folders.get(condition) as string;
       const file = `${folder}/${String(rows.length + 1).padStart(6, '0')}.png`;
-      await mkdir(join(target, folder), { recursive: true });
+      await makeFolder(join(target, folder));
       const png = await sharp(gray, { raw: { width, height, channels: 1 } })
         .toColourspace('grey16')
         .png()

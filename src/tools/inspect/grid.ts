@@ -1,11 +1,11 @@
 // An image grid of a dataset: a row of images for each label.
-import { mkdir } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { openImage, type ImageList } from '../../data/index.js';
 import type { Image } from '../../engine/types.js';
 import { writeGrid } from '../../models/grid.js';
 import { asDiffmineError, DiffmineError } from '../../util/errors.js';
 import { evenly } from '../../util/evenly.js';
+import { makeFolder } from '../../util/paths.js';
 
 export interface ImageGrid {
   path: string;
@@ -37,7 +37,7 @@ export async function writeImageGrid(file: string, images: ImageList): Promise<I
     rows.push(row);
   }
   if (rows.length === 0) throw new DiffmineError('IMAGE_UNREADABLE', 'No image for the image grid could be read.');
-  await mkdir(dirname(resolve(file)), { recursive: true });
+  await makeFolder(dirname(resolve(file)));
   await writeGrid(file, rows, { scale: 1 });
   return { path: file, labels: shown };
 }

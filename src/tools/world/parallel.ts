@@ -1,13 +1,14 @@
 // A perfect translation of the synthetic dataset: each image as every city would have it, in the layout that `translate` writes (src/runs/parallel.ts),
 // so that what is done with translations can be tried where they are known to be right.
 import { count } from '../../web/html.js';
-import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { readdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import sharp from 'sharp';
 import { DiffmineError } from '../../util/errors.js';
 import { CITIES } from './kinds.js';
 import { drawImage, encodeBoxes, type PlantedBox, type WorldEvent } from './world.js';
 import type { Hooks } from '../../util/hooks.js';
+import { makeFolder } from '../../util/paths.js';
 
 export interface ParallelWorldSettings {
   /** default 0 */
@@ -41,7 +42,7 @@ export async function writeParallelWorld(
     throw new DiffmineError('INVALID_ARGUMENT', `There is no image number ${first}.`, 'Images are counted from 0.');
   if (!Number.isInteger(size) || size < 32 || size > 1024)
     throw new DiffmineError('INVALID_ARGUMENT', `Images of ${size} px cannot be drawn.`, 'Use 32 to 1024 px.');
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const there = (await readdir(folder)).find((name) => !name.startsWith('.'));
   if (there !== undefined)
     throw new DiffmineError(
@@ -56,7 +57,7 @@ export async function writeParallelWorld(
   for (const [index, { city, number }] of todo.entries()) {
     if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Drawing was cancelled.');
     const image = `${city}/${String(number).padStart(5, '0')}`;
-    await mkdir(join(path, image), { recursive: true });
+    await makeFolder(join(path, image));
     const drawn = await Promise.all(
       CITIES.map(async (target) => ({ target, ...(await drawImage(city, number, { seed, size }, target)) })),
     );

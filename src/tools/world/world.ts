@@ -1,7 +1,7 @@
 // The synthetic dataset on disk: street scenes of six imaginary cities, or of eight decades, as two datasets (train/, heldout/), with a box for every planted
 // element.
 import { count } from '../../web/html.js';
-import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { readdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import sharp from 'sharp';
 import { discard } from '../../runs/atomic.js';
@@ -12,6 +12,7 @@ import { Random } from '../../util/random.js';
 import { AT_HOME, drawScene, ELSEWHERE, MOST_HIDDEN, translateScene, type Scene } from './scene.js';
 import { SIDE } from './scenery.js';
 import type { Hooks, Progress } from '../../util/hooks.js';
+import { makeFolder } from '../../util/paths.js';
 
 const BOXES = 'boxes.csv';
 const RECORD = 'world.json';
@@ -204,7 +205,7 @@ export async function writeWorld(
     );
   if (!(heldout >= 0 && heldout <= 1))
     throw new DiffmineError('INVALID_ARGUMENT', `\`holdout\` is ${heldout}; expected a fraction from 0 to 1.`);
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const there = (await readdir(folder)).find((name) => !name.startsWith('.'));
   if (there !== undefined)
     throw new DiffmineError(
@@ -229,7 +230,7 @@ async function write(path: string, all: WorldSettings, hooks: Hooks<WorldEvent>)
   const training = images - Math.round(images * heldout);
   const sets = (['train', 'heldout'] as const).filter((set) => (set === 'train' ? training > 0 : training < images));
   const todo = labels.flatMap((label) => Array.from({ length: images }, (_, number) => ({ label, number })));
-  for (const set of sets) for (const label of labels) await mkdir(join(path, set, label), { recursive: true });
+  for (const set of sets) for (const label of labels) await makeFolder(join(path, set, label));
   const rows: PlantedBox[] = [];
   for (let start = 0; start < todo.length; start += TOGETHER) {
     if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'Drawing was cancelled.');

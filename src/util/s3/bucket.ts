@@ -1,7 +1,7 @@
 // A prefix in a bucket of an object store that speaks S3.
 import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, rename, rm, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,6 +11,7 @@ import { DiffmineError } from '../errors.js';
 import { parsePlace } from '../place.js';
 import { together } from '../together.js';
 import { connect, isPassing, load, statusOf, type Failure, type Sdk } from './client.js';
+import { makeFolder } from '../paths.js';
 
 /** How long a store that does not answer is asked again, ms: a restart of its server is waited for. */
 const PATIENCE = 300_000;
@@ -140,8 +141,9 @@ export class Bucket {
 
   /** Copies an object to a file, whole or not at all. @returns false if there is no such object */
   async download(name: string, file: string): Promise<boolean> {
-    const temporary = `${file}.part-${process.pid}-${Math.random().toString(36).slice(2, 8)}`;
-    await mkdir(dirname(file), { recursive: true });
+    const random = Math.random().toString(36).slice(2, 8);
+    const temporary = join(dirname(file), `.${basename(file)}.tmp-${process.pid}-${random}`);
+    await makeFolder(dirname(file));
     try {
       await this.ask(`reading ${name}`, async () => {
         const { Body } = await this.client.send(
