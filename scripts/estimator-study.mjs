@@ -46,7 +46,10 @@ async function collect(values) {
   const patch = values.patch ? Number(values.patch) : Math.floor(size / 8);
   const steps = model.source.schedule.trainTimesteps;
   const [tBegin, tEnd] = values['t-range'].split(',').map((one) => Math.round(Number(one) * steps));
-  const images = [...dataset.images].slice(0, values.limit ? Number(values.limit) : undefined);
+  const all = [...dataset.images];
+  // spread over the dataset, and so over its labels
+  const limit = Math.min(all.length, Number(values.limit ?? all.length));
+  const images = Array.from({ length: limit }, (_, i) => all[Math.floor((i * all.length) / limit)]);
   const engine = new Engine({ device: 'cpu', dtype: values.dtype, threads: Number(values.threads ?? 0) });
   await engine.loadModel(model.source, {});
   const prompt = model.conditioning === 'text' ? (values.prompt ?? '{label}') : null;
@@ -394,7 +397,8 @@ function figuresOf(study, looked, reference) {
   const { centerIn, iou } = dist('data/boxes/index');
   const { PrecisionCurve } = dist('metrics/precision');
   const { spearman } = dist('tools/bench/ranking');
-  const labels = study.labels.map((label) => {
+  const present = study.labels.filter((label) => study.images.some((image) => image.label === label));
+  const labels = present.map((label) => {
     const own = study.images.flatMap((image, i) => (image.label === label ? [i] : []));
     const best = own.map((i) => looked[i].patches[0]?.[0] ?? 0);
     const rank = spearman(
