@@ -129,6 +129,41 @@ describeInChromium('exploring a report in Chromium', () => {
     await page.context().close();
   });
 
+  test.each([390, 1280])(
+    '%i px: the map is in view when it is chosen, a label begins below the tabs',
+    async (width) => {
+      const { page, wrongs } = await open('', { width });
+      const place = (selector: string): Promise<number> =>
+        page.locator(selector).evaluate((element) => element.getBoundingClientRect().top);
+      await page.getByRole('tab', { name: 'Map' }).click();
+      await page.waitForSelector('.map canvas');
+      expect(await place('#bar')).toBeCloseTo(0, 0);
+      expect(await page.locator('#map').evaluate((map) => map.getBoundingClientRect().bottom)).toBeLessThan(
+        width === 1280 ? 1000 : 1250,
+      );
+      // from far down, where the tabs stick to the top
+      await page.getByRole('tab', { name: 'Overview' }).click();
+      await page.evaluate(() => window.scrollTo(0, document.documentElement.scrollHeight));
+      await page.getByRole('tab', { name: '1910s' }).click();
+      await page.waitForSelector('.row');
+      expect(await place('main h2')).toBeGreaterThan(0);
+      expect(wrongs).toEqual([]);
+      await page.context().close();
+    },
+  );
+
+  test('at 390 px the first screen shows patches', async () => {
+    const { page } = await open('', { width: 390 });
+    await page.waitForSelector('.best .tile');
+    expect(
+      await page
+        .locator('.best .tile')
+        .first()
+        .evaluate((tile) => tile.getBoundingClientRect().bottom),
+    ).toBeLessThan(844);
+    await page.context().close();
+  });
+
   test('the map pans and zooms with the mouse, the wheel and the keyboard', async () => {
     const { page, wrongs } = await onMap();
     const box = (await page.locator('#map').boundingBox()) as { x: number; y: number; width: number; height: number };
@@ -234,8 +269,22 @@ describeInChromium('exploring a report in Chromium', () => {
     await page.reload();
     await page.waitForSelector('.map canvas');
     expect(await page.locator('.basket h3').textContent()).toBe('Basket: 13 patches');
-    await page.locator('.basket .tile').first().click();
+    // what is done beside the map keeps the focus there, and is announced
+    const focused = (): Promise<string> =>
+      page.evaluate(
+        () => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.textContent ?? '',
+      );
+    await page.locator('.basket .tile').first().focus();
+    await page.keyboard.press('Enter');
     expect(await page.locator('.basket h3').textContent()).toBe('Basket: 12 patches');
+    expect(await page.locator('#status').textContent()).toBe('Basket: 12 patches');
+    expect(await focused()).toMatch(/^Remove this patch/);
+    await page.locator('#map').focus();
+    await page.keyboard.press('Enter');
+    await page.locator('#keep').focus();
+    const kept = (await focused()) === 'Remove from basket';
+    await page.keyboard.press('Enter');
+    expect(await focused()).toBe(kept ? 'Add to basket' : 'Remove from basket');
     await page.locator('#empty').click();
     expect(await page.locator('#csv').isDisabled()).toBe(true);
     expect(wrongs).toEqual([]);
