@@ -14,6 +14,8 @@ diffmine.mapCanvas = (map, { run, tiles }, { visible, selected, chosen, colorOf 
   /** One thumbnail in each such square of the screen, px. */
   const SPACING = 46;
   const THUMB = 38;
+  /** Selected patches, from which dots stand for rings. */
+  const MANY = 60;
   const canvases = new Map();
 
   const sheets = new Map();
@@ -33,7 +35,7 @@ diffmine.mapCanvas = (map, { run, tiles }, { visible, selected, chosen, colorOf 
     return sheet.ready ? sheet.image : undefined;
   }
   let waiting = false;
-  /** Repaints once, however many sheets arrive in the meantime. */
+  /** Repaints once, however many sprite sheets arrive in the meantime. */
   function soon() {
     if (waiting) return;
     waiting = true;
@@ -82,11 +84,14 @@ diffmine.mapCanvas = (map, { run, tiles }, { visible, selected, chosen, colorOf 
     }
     context.globalAlpha = 1;
     for (const [i, x, y] of thumbs.values()) thumbnail(context, i, x, y);
+    // rings of many would hide the patches
+    const small = selected.size > MANY;
     for (const i of selected) {
       if (!visible[i]) continue;
       const x = (map.x[i] * scale - column) * SIDE;
       const y = (map.y[i] * scale - row) * SIDE;
-      ring(context, x, y, i === chosen.at ? 9 : 6, i === chosen.at);
+      if (small && i !== chosen.at) dot(context, x, y);
+      else ring(context, x, y, i === chosen.at ? 9 : 6, i === chosen.at);
     }
   }
 
@@ -110,6 +115,13 @@ diffmine.mapCanvas = (map, { run, tiles }, { visible, selected, chosen, colorOf 
     context.lineWidth = strong ? 3 : 2;
     context.strokeStyle = '#ffdd2d';
     context.stroke();
+  }
+
+  function dot(context, x, y) {
+    context.fillStyle = '#000';
+    context.fillRect(x - 2.5, y - 2.5, 5, 5);
+    context.fillStyle = '#ffdd2d';
+    context.fillRect(x - 1.5, y - 1.5, 3, 3);
   }
 
   /** A tile of Leaflet's. */

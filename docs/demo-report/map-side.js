@@ -1,5 +1,5 @@
 // What stands beside the map: the selected patch, the selection, and the basket.
-/* global diffmine */
+/* global document, diffmine */
 'use strict';
 
 /** @param actions.choose selects a patch and others with it; `similar` those that are like one */
@@ -20,6 +20,9 @@ diffmine.mapSide = (map, page, { selected, chosen, choose, similar }) => {
   const button = (name, onclick, attributes) =>
     h('button', { type: 'button', class: 'plain', onclick, ...attributes }, name);
 
+  const buttons = () => [...element.querySelectorAll('button:enabled')];
+
+  /** Shows what is chosen. The button with the focus keeps it, or that in its place gets it. */
   function show() {
     const { at } = chosen;
     const parts = [];
@@ -87,7 +90,12 @@ diffmine.mapSide = (map, page, { selected, chosen, choose, similar }) => {
       );
     if (parts.length === 0)
       parts.push(h('p', { class: 'sub' }, 'Select a patch on the map, or draw a lasso around several.'));
+    const focused = element.contains(document.activeElement) ? document.activeElement : null;
+    const place = focused && buttons().indexOf(focused);
     element.replaceChildren(...parts, basketPanel());
+    if (!focused) return;
+    const now = buttons();
+    (now.find(({ id }) => id !== '' && id === focused.id) ?? now[Math.min(place, now.length - 1)])?.focus();
   }
 
   /** The basket, as it is shown beside the map. */

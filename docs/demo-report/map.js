@@ -236,27 +236,24 @@
         'div',
         { class: 'map-tools' },
         h('label', null, 'Color by ', select),
-        slider(
-          'Typicality at least',
-          'map-least',
-          [map.low, map.high],
-          0,
-          chosen.least,
-          (value) => (chosen.least = value),
-        ),
+        slider('Typicality ≥', 'map-least', [map.low, map.high], 0, chosen.least, (value) => (chosen.least = value)),
         map.errors[1] > 0
-          ? slider('Standard error at most', 'map-most', map.errors, 100, chosen.most, (value) => (chosen.most = value))
+          ? slider('Standard error ≤', 'map-most', map.errors, 100, chosen.most, (value) => (chosen.most = value))
           : null,
-        lasso,
-        button(
-          'Select all in view',
-          () => {
-            const all = inView();
-            choose(all[0] ?? -1, all);
-          },
-          { id: 'in-view' },
+        h(
+          'div',
+          { class: 'actions' },
+          lasso,
+          button(
+            'Select all in view',
+            () => {
+              const all = inView();
+              choose(all[0] ?? -1, all);
+            },
+            { id: 'in-view' },
+          ),
+          button('Whole map', () => leaflet.fitBounds(whole(), { animate: false }), { id: 'whole' }),
         ),
-        button('Whole map', () => leaflet.fitBounds(whole(), { animate: false }), { id: 'whole' }),
       ),
       legend,
       h('div', { class: 'map-body' }, canvas, side.element),

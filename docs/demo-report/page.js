@@ -3,7 +3,7 @@
 'use strict';
 
 (() => {
-  const { $, h, paragraphs } = diffmine.tools;
+  const { $, h, count, paragraphs } = diffmine.tools;
 
   const labels = new Map(); // index -> label data
   let run;
@@ -45,6 +45,8 @@
   const dialog = diffmine.patch(page);
   /** called when the page on show is left */
   let leaving = null;
+  /** whether the reader was below the top of the last page, and the next one is to begin at its top when its data is there */
+  let below = false;
 
   /** Goes to an address; `quietly` without a step in the history. */
   function go(next, quietly) {
@@ -128,6 +130,7 @@
     state = next;
     const entering = old.label !== next.label || old.image !== next.image;
     if (entering) {
+      below = old.label !== undefined && $('panel').getBoundingClientRect().top < 0;
       leaving?.();
       leaving = null;
       tabs.rove();
@@ -146,8 +149,8 @@
       groups = [];
       if (!entering) return;
       showPage(next);
-      if (old.label !== undefined && $('panel').getBoundingClientRect().top < 0)
-        window.scrollTo({ top: $('bar').offsetTop });
+      if (below) scrollToBar();
+      below = false;
       return;
     }
     const data = labels.get(next.label);
@@ -165,9 +168,14 @@
     else {
       dialog.close();
       if (group && !next.rank) group.row.scrollIntoView({ block: 'start' });
-      else if (entering && old.label !== undefined && $('panel').getBoundingClientRect().top < 0)
-        window.scrollTo({ top: $('bar').offsetTop });
+      else if (below) scrollToBar();
     }
+    below = false;
+  }
+
+  /** Scrolls until the tabs are at the top. Where they stick there, their own place says nothing. */
+  function scrollToBar() {
+    window.scrollTo({ top: $('bar').previousElementSibling.getBoundingClientRect().bottom + window.scrollY });
   }
 
   /** One of the pages beside the labels. */
@@ -195,6 +203,8 @@
     const { elements, shown, left } = diffmine.mapPage(page);
     $('panel').replaceChildren(...elements.filter(Boolean));
     shown();
+    // the map is as high as the window below the tabs
+    scrollToBar();
     leaving = left;
   }
 
@@ -286,7 +296,10 @@
     run(data) {
       run = data;
       page.tiles = diffmine.tiles(run.sheet);
-      page.basket = diffmine.basket(run.fingerprint, run.root, () => page.onBasket?.());
+      page.basket = diffmine.basket(run.fingerprint, run.root, () => {
+        $('status').textContent = `Basket: ${count(page.basket.list().length, 'patch', 'patches')}`;
+        page.onBasket?.();
+      });
       if (run.labels.length === 0) {
         $('panel').replaceChildren(h('p', { class: 'notice' }, 'This run has no labels.'));
         return;

@@ -2,13 +2,13 @@
 /* global diffmine */
 'use strict';
 
-/** @param sheet columns and rows of a full sheet, as the run's data say */
+/** @param sheet columns and rows of a full sprite sheet, from the run's data */
 diffmine.tiles = ({ columns, rows }) => {
   const most = columns * rows;
   const percent = (index, n) => (n > 1 ? (100 * index) / (n - 1) : 0);
   const fileOf = (name, tile) => `sprites/${name}-${Math.floor(tile / most)}.webp`;
 
-  /** @param name of the sheets: a label's number, or t; `total`: tiles that they hold together */
+  /** @param name of the sprite sheets: a label's number, or t; `total`: tiles that they hold together */
   function paint(element, name, tile, total) {
     const sheet = Math.floor(tile / most);
     const place = tile % most;
@@ -19,7 +19,7 @@ diffmine.tiles = ({ columns, rows }) => {
     return element;
   }
 
-  /** Where a tile is in its sheet, in tiles. */
+  /** Where a tile is in its sprite sheet, in tiles. */
   const placeOf = (tile) => ({ column: (tile % most) % columns, row: Math.floor((tile % most) / columns) });
   return { paint, fileOf, placeOf };
 };
