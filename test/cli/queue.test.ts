@@ -1,6 +1,7 @@
 // A scan on a queue (Redis): workers that are killed and stopped, a shard that fails, a worker of another version, a race. The bytes are those of a scan
 // without a queue. More faults: queue-faults.test.ts.
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect, type Connection } from '../../src/pipeline/queue/bull.js';
@@ -68,6 +69,12 @@ const RACE = ['--samples', '8', '--top', '1', '--race-risk', '0.3', '--race'];
     expect(leftovers('run')).toEqual([]);
     const status = await cli(['status', at('run'), '--json']);
     expect(JSON.parse(status.stdout)).toMatchObject({ complete: true, shards: { total: 6, done: 6, missing: [] } });
+    const env = { DIFFMINE_QUEUE: redis.url };
+    for (const command of ['cancel', 'retry'])
+      expect((await cli([command, at('run')], { env })).stdout).toBe(`The run is complete: ${at('run')}\n`);
+    expect((await cli(['status', at('run')], { env })).stdout).toBe(
+      `Run ${at('run')}: complete, 6 of 6 shards finished.\n`,
+    );
   }, 300_000);
 
   test('a model that gives NaN fails each shard once; status names them; retry and cancel', async () => {
@@ -136,6 +143,18 @@ const RACE = ['--samples', '8', '--top', '1', '--race-risk', '0.3', '--race'];
     expect(worker.stderr).toMatch(/Refused shard \d of .*cuda/);
   }, 300_000);
 
+  test('a server that takes the connection and says nothing is given up, and the command ends', async () => {
+    const silent = createServer(() => undefined);
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+    const { port } = silent.address() as AddressInfo;
+    for (const kind of ['redis', 'postgres']) {
+      const worker = fleet.worker('--queue', `${kind}://127.0.0.1:${port}/x`);
+      expect(await worker.ended).toEqual([5, null]);
+      expect(worker.stderr).toMatch(new RegExp(`error: The queue ${kind}://127.0.0.1:${port}/x cannot be reached: `));
+    }
+    silent.close();
+  }, 120_000);
+
   test('what is wrong is said before anything is written', async () => {
     const tell = async (...more: string[]): Promise<{ code: number | null; stderr: string }> =>
       cli([...SCAN, '--out', at('refused'), ...more], { env: { DIFFMINE_QUEUE: '' } });
@@ -157,6 +176,7 @@ const RACE = ['--samples', '8', '--top', '1', '--race-risk', '0.3', '--race'];
     const wrong = await tell('--queue', redis.url.replace('toy', 'other'));
     expect(wrong).toMatchObject({ code: 5, stderr: expect.stringMatching(/cannot be reached: .*WRONGPASS/) as string });
     expect(wrong.stderr).not.toContain('other@');
+    expect((await tell('--queue', redis.url.replace(/\/\/.*@/, '//'))).stderr).toMatch(/it needs a password/);
     expect(await cli(['status', folder])).toMatchObject({ code: 3 });
   }, 120_000);
 });

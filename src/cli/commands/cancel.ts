@@ -9,8 +9,11 @@ export const cancelCommand = command({
   async handle(values) {
     const { cancel } = await import('../../tools/queue/control.js');
     const cancelled = await cancel(values);
+    const { complete, path } = cancelled;
     return {
-      text: `${count(cancelled.removed, 'shard')} taken off the queue. Finished shards are kept: ${cancelled.path}`,
+      text: complete
+        ? `The run is complete: ${path}`
+        : `${count(cancelled.removed, 'shard')} taken off the queue. Finished shards are kept: ${path}`,
       json: cancelled,
     };
   },

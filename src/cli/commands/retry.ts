@@ -9,9 +9,11 @@ export const retryCommand = command({
   async handle(values) {
     const { retry } = await import('../../tools/queue/control.js');
     const retried = await retry(values);
-    const { path, failed, queued } = retried;
+    const { path, complete, failed, queued } = retried;
     return {
-      text: `${count(queued, 'shard')} of ${path} ${queued === 1 ? 'is' : 'are'} in the queue${failed > 0 ? `, ${failed} of them had failed` : ''}.`,
+      text: complete
+        ? `The run is complete: ${path}`
+        : `${count(queued, 'shard')} of ${path} ${queued === 1 ? 'is' : 'are'} in the queue${failed > 0 ? `, ${failed} of them had failed` : ''}.`,
       json: retried,
     };
   },

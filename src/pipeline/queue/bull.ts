@@ -46,10 +46,13 @@ export async function connect(address: QueueAddress, onLog?: (line: string) => v
 
 function unreachable({ shown }: QueueAddress, cause: unknown): DiffmineError {
   const { message, code } = cause as NodeJS.ErrnoException;
+  const why = message.startsWith('NOAUTH') ? 'it needs a password' : message === '' ? (code ?? 'no answer') : message;
   return new DiffmineError(
     'IO',
-    `The queue ${shown} cannot be reached: ${message === '' ? (code ?? 'no answer') : message}.`,
-    'Check the address and the password, and that the server runs.',
+    `The queue ${shown} cannot be reached: ${why}.`,
+    shown.startsWith('redis')
+      ? 'Check the address (rediss:// for TLS, redis:// without) and the password, and that the server runs.'
+      : 'Check the address and the password, and that the server runs.',
     { cause },
   );
 }
@@ -100,10 +103,18 @@ async function connectRedis(address: QueueAddress, onLog?: (line: string) => voi
 }
 
 async function connectPostgres(address: QueueAddress, onLog?: (line: string) => void): Promise<Connection> {
-  const bull = await packages('bullmq pg', async () => {
-    await import('pg');
-    return import('bullmq');
-  });
+  const [bull, { default: pg }] = await packages('bullmq pg', async () =>
+    Promise.all([import('bullmq'), import('pg')]),
+  );
+  // BullMQ would wait for ever for a server that takes the connection and says nothing
+  const probe = new pg.Client({ connectionString: address.url, connectionTimeoutMillis: CONNECT });
+  probe.on('error', () => undefined);
+  try {
+    await probe.connect();
+  } catch (error) {
+    throw unreachable(address, error);
+  }
+  await probe.end();
   const connection = { connectionString: address.url, migrate: true };
   const outage = outages(address, onLog);
   const queue = new bull.Queue<ShardJob, unknown, string, import('bullmq').PostgresQueueBackend>(

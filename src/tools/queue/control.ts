@@ -11,6 +11,8 @@ import { storedRun, withStore } from './stored.js';
 
 export interface Retried {
   path: string;
+  /** nothing is missing */
+  complete: boolean;
   /** failed shards that are tried again */
   failed: number;
   /** shards that are in the queue now and are not being worked on */
@@ -27,13 +29,16 @@ export async function retry(options: ControlOptions): Promise<Retried> {
     if (cancelled) await writeDescriptor(store, descriptor);
     const run = queuedRun(store.place, descriptor);
     const failed = await discardJobs(connection, run.id, 'failed');
-    const { standing } = await storedRun(store);
-    return { path: store.place, failed, queued: await refill(connection, run, standing) };
+    const { standing, missing } = await storedRun(store);
+    const complete = missing.length === 0;
+    return { path: store.place, complete, failed, queued: await refill(connection, run, standing) };
   });
 }
 
 export interface Cancelled {
   path: string;
+  /** nothing is missing */
+  complete: boolean;
   /** jobs that were taken off the queue */
   removed: number;
 }
@@ -45,10 +50,12 @@ export interface Cancelled {
  */
 export async function cancel(options: ControlOptions): Promise<Cancelled> {
   return withQueue(options, async (connection, store, descriptor) => {
+    const complete = (await storedRun(store)).missing.length === 0;
     // first, so that no worker fills the queue again
-    await writeDescriptor(store, { ...descriptor, cancelled: true });
+    if (!complete) await writeDescriptor(store, { ...descriptor, cancelled: true });
     return {
       path: store.place,
+      complete,
       removed: await discardJobs(connection, queuedRun(store.place, descriptor).id, 'all'),
     };
   });

@@ -15,7 +15,7 @@ export interface Status {
   shards: { total: number; done: number; missing: number[] };
   /** of a race that is under way */
   round: StoredRound | null;
-  /** `diffmine cancel` has taken it off the queue */
+  /** `diffmine cancel` has taken it off the queue, and shards are missing */
   cancelled: boolean;
   /** null for a run that is on no queue, or without an address */
   queue: ({ address: string } & (QueueOfRun | { unreachable: string })) | null;
@@ -32,7 +32,7 @@ export async function statusOf(options: StatusOptions): Promise<Status> {
     complete: stored.missing.length === 0,
     shards: { total: stored.shards, done: stored.shards - stored.missing.length, missing: stored.missing },
     round: stored.round,
-    cancelled: descriptor?.cancelled === true,
+    cancelled: descriptor?.cancelled === true && stored.missing.length > 0,
     queue: known ? await askQueue(queue, stored.place, descriptor) : null,
   };
 }
