@@ -266,23 +266,25 @@ test('as text and as Markdown', () => {
   );
   const comparison = compare(before, now, 0.05);
   const text = benchText(now, comparison);
-  expect(text).toMatch(/^fp16 +64 x 64 +64 +0\.500 .* 128\.0 +160 +400 +2000 +40\.0 % +39\.6 \.\.\. 40\.4 +8\.0 GB$/m);
-  expect(text).toMatch(/max-autotune +skipped +no compiler/);
+  expect(text).toMatch(
+    /^fp16, 64 x 64, batch 64 +0\.500 .* 128\.0 +160 +400 +2000 +40\.0 % \(39\.6 \.\.\. 40\.4\) +8\.0 GB$/m,
+  );
+  expect(text).toMatch(/max-autotune +0\.500 +skipped +no compiler/);
   expect(text).toMatch(/10\.00 times as fast/);
   expect(text).toMatch(/geglu +1\.250 \(1\.238 \.\.\. 1\.262\) +1\.500 \(1\.485 \.\.\. 1\.515\)/);
   expect(text).toMatch(/tune +skipped: no room/);
-  expect(text).toMatch(/fp16, 64 x 64, batch 64 +pass .* 0\.800 +regression$/m);
+  expect(text).toMatch(/fp16, 64 x 64, batch 64 +pass .* -20\.0 % +regression$/m);
   expect(text.endsWith('Slower than the baseline.')).toBe(true);
 
   const page = benchMarkdown(now, comparison);
-  expect(page).toContain('### Regression against the baseline');
+  expect(page).toContain('### Slower: utilization compared with the baseline of ');
   expect(page).toMatch(
-    /^\| fp16, 64 x 64, batch 64 \| pass \| 50\.0 % \(49\.5 \.\.\. 50\.5\) \| 40\.0 % .* \| -20\.0 % \| \*\*slower\*\* \|$/m,
+    /^\| fp16, 64 x 64, batch 64 \| pass \| 50\.0 % \(49\.5 \.\.\. 50\.5\) \| 40\.0 % .* \| -20\.0 % \| regression \|$/m,
   );
   expect(page).toContain('no compiler \\| none');
   expect(page).toContain('| geglu | 1.250 (1.238 ... 1.262) | 1.500 (1.485 ... 1.515) |');
-  expect(page).toContain('- skipped fp16, 64 x 64, batch 512: memory ran out');
-  expect(page).toContain('**10.00 times** as fast');
+  expect(page).toContain('- Skipped: fp16, 64 x 64, batch 512, memory ran out.');
+  expect(page).toContain('10.00 times as fast');
   // every row of a table has as many cells as its head
   for (const part of page.split('\n\n').filter((one) => one.startsWith('|'))) {
     const counts = part

@@ -1,6 +1,9 @@
 // bench: measures speed, and compares it with a baseline in CI.
 import { appendFile } from 'node:fs/promises';
+import type { z } from 'zod';
 import type { Dtype } from '../../engine/types.js';
+import type { BenchOptions } from '../../tools/bench/bench.js';
+import type { BenchReport } from '../../tools/bench/report.js';
 import { benchMarkdown } from '../../tools/bench/markdown.js';
 import { OPTIMIZATIONS } from '../../tools/bench/optimizations.js';
 import { pick } from '../../util/pick.js';
@@ -10,6 +13,8 @@ import { resolved } from '../../options/check.js';
 import { BENCH } from '../../tools/bench/options.js';
 import { benchText } from '../bench-text.js';
 import { command } from '../command.js';
+
+type Values = z.output<typeof BENCH>;
 
 /** Where --summary goes. @throws INVALID_ARGUMENT for auto outside of a job */
 function summaryFile(where: string): { file: string; append: boolean } {
@@ -22,6 +27,84 @@ function summaryFile(where: string): { file: string; append: boolean } {
       'Give a file instead: --summary bench.md.',
     );
   return { file, append: true };
+}
+
+/** @throws INVALID_ARGUMENT for options that do not go together */
+function checkTogether(values: Values, { tolerance }: { tolerance?: number | undefined }): void {
+  const { training, pipelineModel, pipelineData, diffusers } = values;
+  const refuse = (when: boolean, message: string, hint?: string): void => {
+    if (when) throw new DiffmineError('INVALID_ARGUMENT', message, hint);
+  };
+  refuse(
+    (pipelineModel === undefined) !== (pipelineData === undefined),
+    '--pipeline-model and --pipeline-data go together.',
+  );
+  refuse(
+    training === undefined && (values.trainBatch !== undefined || values.gradientCheckpointing),
+    'There is no training to time.',
+    'Name at least one size, or model: --training tiny,model.',
+  );
+  refuse(
+    !values.unet && training === undefined && pipelineModel === undefined,
+    'With --no-unet there is nothing to time.',
+    'Name --training, or --pipeline-model and --pipeline-data.',
+  );
+  refuse(
+    values.latents !== undefined && values.size !== undefined,
+    '--latents and --size set the same value: give one of them.',
+  );
+  refuse(
+    values.reference && (diffusers === undefined || pipelineModel === undefined),
+    '--reference needs --diffusers, --pipeline-model and --pipeline-data.',
+  );
+  refuse(values.diffusersCompile !== undefined && diffusers === undefined, '--diffusers-compile needs --diffusers.');
+  refuse(tolerance !== undefined && values.compare === undefined, '--tolerance needs --compare.');
+  refuse(values.compare !== undefined && !values.unet, '--compare compares UNet calls: leave out --no-unet.');
+}
+
+/** Sides of the UNet's input, in latent cells; none with --no-unet. */
+async function latentsOf(values: Values): Promise<number[]> {
+  if (!values.unet) return [];
+  if (!values.size) return values.latents ?? [32, 64];
+  const { openSubject } = await import('../../tools/bench/subject.js');
+  const { pixelsPerCell } = await openSubject(values.model, pick(values, 'variant'));
+  const odd = values.size.find((side) => side % pixelsPerCell !== 0);
+  if (odd !== undefined)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `--size ${odd} is not a multiple of the ${pixelsPerCell} px of a cell of ${values.model}.`,
+    );
+  return values.size.map((side) => side / pixelsPerCell);
+}
+
+/** What the options ask to be timed. */
+async function benchOptionsOf(
+  values: Values,
+  device: string,
+  baseline: BenchReport | undefined,
+): Promise<BenchOptions> {
+  const gpu = device.startsWith('cuda');
+  const allDtypes: Dtype[] = gpu ? ['fp16'] : ['fp32', 'bf16'];
+  const defaultBatch = gpu ? 64 : 2;
+  const { training, pipelineModel: model, pipelineData: dataset } = values;
+  const options: BenchOptions = {
+    model: values.model,
+    repeats: values.repeats,
+    stages: values.stages,
+    ...pick(values, 'variant', 'threads', 'diffusers', 'diffusersCompile', 'disable'),
+    device,
+    dtypes: values.dtype.flatMap((dtype) => (dtype === 'auto' ? allDtypes : [dtype])),
+    latents: await latentsOf(values),
+    batches: values.batch.map((batch) => (batch === 'auto' ? defaultBatch : batch)),
+    baseline,
+    ablate: values.ablate?.flatMap((name) => (name === 'all' ? [...OPTIMIZATIONS] : [name])),
+  };
+  if (training)
+    options.training = { what: training, batch: values.trainBatch, checkpointing: values.gradientCheckpointing };
+  if (model !== undefined && dataset !== undefined)
+    options.pipeline = { model, dataset, samples: values.pipelineSamples };
+  if (values.reference) options.reference = { top: values.top, dtype: values.referenceDtype };
+  return options;
 }
 
 export const benchCommand = command({
@@ -43,94 +126,20 @@ export const benchCommand = command({
       "The same for Stable Diffusion 1.5's UNet",
     ],
   ],
-  async handle(asked, { output, signal }) {
-    const values = resolved(BENCH, asked);
+  async handle(given, { output, signal }) {
+    const values = resolved(BENCH, given);
+    checkTogether(values, given);
     const { bench } = await import('../../tools/bench/bench.js');
     const { compare } = await import('../../tools/bench/compare.js');
     const { readBaseline } = await import('../../tools/bench/report.js');
-    const { openSubject } = await import('../../tools/bench/subject.js');
     const { chooseDevice } = await import('../../runs/device.js');
-    const model = values.pipelineModel;
-    const dataset = values.pipelineData;
-    if ((model === undefined) !== (dataset === undefined))
-      throw new DiffmineError('INVALID_ARGUMENT', '--pipeline-model and --pipeline-data go together.');
-    const training = values.training;
-    if (training === undefined && (values.trainBatch !== undefined || values.gradientCheckpointing)) {
-      throw new DiffmineError(
-        'INVALID_ARGUMENT',
-        'There is no training to time.',
-        'Name at least one size, or model: --training tiny,model.',
-      );
-    }
-    const unetCalls = values.unet;
-    if (!unetCalls && training === undefined && model === undefined)
-      throw new DiffmineError(
-        'INVALID_ARGUMENT',
-        'With --no-unet there is nothing to time.',
-        'Name --training, or --pipeline-model and --pipeline-data.',
-      );
-    if (values.latents && values.size)
-      throw new DiffmineError('INVALID_ARGUMENT', '--latents and --size set the same value: give one of them.');
-    if (values.reference && (values.diffusers === undefined || model === undefined))
-      throw new DiffmineError(
-        'INVALID_ARGUMENT',
-        '--reference needs --diffusers, --pipeline-model and --pipeline-data.',
-      );
-    if (values.diffusersCompile !== undefined && values.diffusers === undefined)
-      throw new DiffmineError('INVALID_ARGUMENT', '--diffusers-compile needs --diffusers.');
-    if (asked.tolerance !== undefined && values.compare === undefined)
-      throw new DiffmineError('INVALID_ARGUMENT', '--tolerance needs --compare.');
-    if (values.compare !== undefined && !unetCalls)
-      throw new DiffmineError('INVALID_ARGUMENT', '--compare compares UNet calls: leave out --no-unet.');
     // What would fail at the end fails before any time is spent.
     const summary = values.summary === undefined ? undefined : summaryFile(values.summary);
     const baseline = values.compare === undefined ? undefined : await readBaseline(values.compare);
     const { id: device } = chooseDevice(values.device, 'fp32');
-    const gpu = device.startsWith('cuda');
-    const allDtypes: Dtype[] = gpu ? ['fp16'] : ['fp32', 'bf16'];
-    const dtypes = values.dtype.flatMap((dtype) => (dtype === 'auto' ? allDtypes : [dtype]));
-    for (const dtype of dtypes) chooseDevice(device, dtype);
-    let latents = values.latents ?? [32, 64];
-    if (values.size) {
-      const { pixelsPerCell } = await openSubject(values.model, pick(values, 'variant'));
-      const odd = values.size.find((side) => side % pixelsPerCell !== 0);
-      if (odd !== undefined)
-        throw new DiffmineError(
-          'INVALID_ARGUMENT',
-          `--size ${odd} is not a multiple of the ${pixelsPerCell} px of a cell of ${values.model}.`,
-        );
-      latents = values.size.map((side) => side / pixelsPerCell);
-    }
-    const report = await bench(
-      {
-        model: values.model,
-        device,
-        dtypes,
-        latents: unetCalls ? latents : [],
-        batches: values.batch.map((batch) => (batch === 'auto' ? (gpu ? 64 : 2) : batch)),
-        repeats: values.repeats,
-        stages: values.stages,
-        ...pick(values, 'variant', 'threads', 'diffusers', 'diffusersCompile', 'disable'),
-        ...(baseline ? { baseline } : {}),
-        ...(values.ablate
-          ? { ablate: values.ablate.flatMap((name) => (name === 'all' ? [...OPTIMIZATIONS] : [name])) }
-          : {}),
-        ...(training && {
-          training: {
-            what: training,
-            checkpointing: values.gradientCheckpointing,
-            ...(values.trainBatch === undefined ? {} : { batch: values.trainBatch }),
-          },
-        }),
-        ...(model === undefined || dataset === undefined
-          ? {}
-          : { pipeline: { model, dataset, samples: values.pipelineSamples } }),
-        ...(values.reference
-          ? { reference: { top: values.top, ...(values.referenceDtype ? { dtype: values.referenceDtype } : {}) } }
-          : {}),
-      },
-      { signal, onLog: (line) => output.log(line) },
-    );
+    const options = await benchOptionsOf(values, device, baseline);
+    for (const dtype of options.dtypes) chooseDevice(device, dtype);
+    const report = await bench(options, { signal, onLog: (line) => output.log(line) });
     const comparison = baseline && compare(baseline, report, values.tolerance);
     if (values.out !== undefined) await writeFileAtomic(values.out, `${JSON.stringify(report, null, 1)}\n`);
     if (summary?.append) await appendFile(summary.file, benchMarkdown(report, comparison));

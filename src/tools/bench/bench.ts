@@ -34,8 +34,8 @@ export interface BenchOptions extends CellOptions {
   training?: ({ what: string[] } & Pick<TrainingTask, 'batch' | 'checkpointing'>) | undefined;
   /** a model and a dataset for the pipeline's speed; `samples` an image, default 10 */
   pipeline?: { model: string; dataset: string; samples?: number };
-  /** time the reference's loop over the pipeline's images too; needs `diffusers` and `pipeline`. `top`: patches per label whose features are taken; `precision`: its own, where that is not ours */
-  reference?: { top: number; dtype?: Dtype };
+  /** time the reference's loop over the pipeline's images too; needs `diffusers` and `pipeline`. `top`: patches per label whose features are taken; `dtype`: of the reference implementation, if it is another than ours */
+  reference?: { top: number; dtype?: Dtype | undefined };
   /** baseline to compare with; an incomparable one is refused before anything is measured */
   baseline?: BenchReport | undefined;
 }
