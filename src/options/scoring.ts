@@ -88,7 +88,7 @@ export const RACE = {
   race: option(fields.race().default(false), {
     group: 'Scoring',
     description:
-      'Score in rounds, and after each round drop images that are unlikely to hold one of the `top` patches of their label: by `raceRisk`, or with half the worse half of the images',
+      'Score in rounds, and after each round drop images that are unlikely to hold one of the `top` patches of their label; with the value half, the worse half of the images instead',
   }),
   raceRisk: option(fields.belowOne().optional(), {
     group: 'Scoring',

@@ -168,7 +168,7 @@ test('options of a race', () => {
   const log: string[] = [];
   expect(raceOptions({ race: true }, about, (line) => void log.push(line))).toBeUndefined();
   expect(log).toEqual([
-    'Not racing, as nothing can be saved: --top 1000 patches are wanted of each label, and no label has more than 40 images. A race needs at least twice as many images.',
+    'Not racing, as nothing can be saved: `top` asks for 1000 patches of each label, and no label has more than 40 images. A race needs at least twice as many images as patches.',
   ]);
   for (const bad of [{ raceRisk: 0.1 }, { race: true, raceRisk: 0 }, { race: true, replay: 'x' }])
     expect(() => raceOptions(bad, about)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));

@@ -77,4 +77,4 @@ test('scan, resume and mine keep to the weights the run began with', async () =>
     )[0]?.data;
   // the same patches at random, but features of other weights
   expect(await features('untrained')).not.toEqual(await features('trained'));
-}, 120_000);
+});

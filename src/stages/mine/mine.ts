@@ -52,7 +52,7 @@ async function mineFolder({ run: runPath, ...asked }: MineOptions, hooks: Hooks<
     throw new DiffmineError(
       'RUN_INVALID',
       `${runPath} has no ranking of the least typical patches: its scan raced, and left out images that score low.`,
-      'Scan without --race into a new folder, or use --rank top or random.',
+      'Scan without --race into a new folder, or use `rank` top or random.',
     );
   const device = chooseDevice(
     options.device === undefined || options.device === 'auto' ? manifest.options.device : options.device,

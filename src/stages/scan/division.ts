@@ -3,7 +3,8 @@ import { shapeOf } from '../../pipeline/batch.js';
 import type { Divided, Planned } from '../../pipeline/shard-size.js';
 import { RUN, type Manifest, type RaceOptions } from '../../runs/manifest.js';
 import type { ContrastPlan } from './contrasts.js';
-import { promptsOf, type Resolved } from './resolve.js';
+import { promptsOf } from './prompts.js';
+import type { Resolved } from './resolve.js';
 
 /**
  * Images, and UNet calls of one; of a race, of its longest round: shards of a round have the same size, and an image's samples are spread over them.

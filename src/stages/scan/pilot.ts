@@ -7,7 +7,8 @@ import { DiffmineError } from '../../util/errors.js';
 import type { Hooks } from '../../util/hooks.js';
 import { count, whole } from '../../web/html.js';
 import { conditionsOf } from './contrasts.js';
-import { promptsOf, type Resolved } from './resolve.js';
+import { promptsOf } from './prompts.js';
+import type { Resolved } from './resolve.js';
 
 /** Images measured, evenly spaced through the dataset. */
 const IMAGES = 16;

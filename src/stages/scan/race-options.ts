@@ -39,27 +39,26 @@ export function raceOptions(
   log?: (sentence: string) => void,
 ): RaceOptions | undefined {
   if (race === undefined || race === false) {
-    check(raceRisk === undefined, '--race-risk is of a race.', 'Add --race.');
+    check(raceRisk === undefined, '`raceRisk` has no effect without `race`.', 'Give `race`, too.');
     return undefined;
   }
   check(
     replay === undefined,
-    '--race and --replay do not go together: replayed noise is for exact comparisons.',
+    '`race` and `replay` cannot be used together: replayed noise is for exact comparisons.',
     'Leave one of them out.',
   );
   const top = asked ?? TOP;
   const risk = raceRisk ?? RISK;
-  check(risk > 0 && risk < 1, `--race-risk is ${risk}; expected a fraction above 0 and below 1, such as 0.01.`);
+  check(risk > 0 && risk < 1, `\`raceRisk\` is ${risk}; expected a fraction above 0 and below 1, such as 0.01.`);
   const { images, scored, samples, allLabels } = about;
   const ends = roundEnds(samples);
   const counts = allLabels ? new Map(scored.map((label) => [label, images.length])) : images.countByLabel();
   const most = Math.max(0, ...counts.values());
-  const useless =
-    ends.length < 2
-      ? `${count(samples, 'sample')} per image ${samples === 1 ? 'is' : 'are'} too few for rounds`
-      : 2 * top > most
-        ? `--top ${top} patches are wanted of each label, and no label has more than ${count(most, 'image')}. A race needs at least twice as many images`
-        : undefined;
+  let useless: string | undefined;
+  if (ends.length < 2)
+    useless = `${count(samples, 'sample')} per image ${samples === 1 ? 'is' : 'are'} too few for rounds`;
+  else if (2 * top > most)
+    useless = `\`top\` asks for ${top} patches of each label, and no label has more than ${count(most, 'image')}. A race needs at least twice as many images as patches`;
   if (useless !== undefined) {
     log?.(`Not racing, as nothing can be saved: ${useless}.`);
     return undefined;

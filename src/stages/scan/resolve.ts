@@ -1,43 +1,35 @@
 // Resolves options: fills in defaults, opens model and dataset, and checks everything that can be checked before work begins.
+import type { z } from 'zod';
+import { datasetNotes, ofLabels, type Dataset, type ImageList, type SizeOptions } from '../../data/index.js';
+import { findLabel } from '../../data/labels.js';
 import {
-  datasetNotes,
-  fillPrompt,
-  ofLabels,
-  type Dataset,
-  type ImageList,
-  type SizeOptions,
-} from '../../data/index.js';
-import { findLabel, listed, namedLabels, splitLabels } from '../../data/labels.js';
-import { DiffmineError } from '../../util/errors.js';
-import {
-  nullCondition,
   checkLabels,
   clashes,
-  conditionKeys,
   defaultSize,
-  difference,
+  modelOptions,
   openModel,
   untrained,
-  modelOptions,
   type ModelFolder,
 } from '../../models/index.js';
 import { warnBarelyTrained } from '../../models/learned.js';
 import { scoredRange } from '../../models/training.js';
-import { count } from '../../web/html.js';
-import type { DeviceInfo } from '../../engine/types.js';
-import { sha256File } from '../../util/sha256.js';
-import { readManifest, type ManifestDraft, type RunOptions } from '../../runs/manifest.js';
-import { check, imagesOf, manifestModel, presetOptions, timesteps, unseen } from '../../pipeline/resolve.js';
-import { Replay } from '../../runs/replay.js';
+import type { DeviceInfo, Dtype } from '../../engine/types.js';
+import { resolved } from '../../options/check.js';
 import { batchFor, isAuto, shapeOf } from '../../pipeline/batch.js';
 import { chooseDevices } from '../../pipeline/devices.js';
+import { check, imagesOf, manifestModel, presetOptions, timesteps, unseen } from '../../pipeline/resolve.js';
 import { sizeInHand } from '../../pipeline/shard-size.js';
-import { alwaysZero, planContrasts, planSingles, type ContrastPlan } from './contrasts.js';
-import { labelsToMap } from './singles.js';
-import { resolved } from '../../options/check.js';
-import { raceOptions } from './race-options.js';
-import { SCAN, type MapOptions, type ScanEvent, type ScanOptions } from './options.js';
+import { readManifest, type Manifest, type ManifestDraft, type RunOptions } from '../../runs/manifest.js';
+import { Replay } from '../../runs/replay.js';
 import type { Hooks } from '../../util/hooks.js';
+import { sha256File } from '../../util/sha256.js';
+import { count } from '../../web/html.js';
+import { checkDifferences, labelsToScan, rivalOf, type LabelConditions } from './against.js';
+import { planContrasts, planSingles, type ContrastPlan } from './contrasts.js';
+import { SCAN, type MapOptions, type ScanEvent, type ScanOptions } from './options.js';
+import { namesOf, promptsFor, type Prompts } from './prompts.js';
+import { raceOptions } from './race-options.js';
+import { labelsToMap, type LabelsToMap } from './singles.js';
 
 export interface Resolved {
   model: ModelFolder;
@@ -64,95 +56,11 @@ export interface Resolved {
   draft: ManifestDraft;
 }
 
-/** What conditions are prepared of: each label, then the null condition where labels are compared with it. */
-export function promptsOf({ labels, draft }: Pick<Resolved, 'labels' | 'draft'>): (string | null)[] {
-  const { prompt, nullPrompt, against } = draft.options;
-  const names = prompt === null ? [...labels] : labels.map((label) => fillPrompt(prompt, label));
-  // Only this contrast needs the null condition: a model trained without label dropout has none.
-  return against === 'null' ? [...names, nullCondition(nullPrompt)] : names;
-}
-
-/** Prompts that cannot be meant stop a scan before it begins; those that may not be are told. */
-function checkPrompts(
-  { tokenizers }: ModelFolder,
-  prompt: string,
-  nullPrompt: string,
-  labels: string[],
-  onLog: Hooks<ScanEvent>['onLog'],
-): void {
-  const prompts = labels.map((label) => fillPrompt(prompt, label));
-  check(
-    !/\{(label|words)\}/.test(nullPrompt),
-    `The null prompt ${JSON.stringify(nullPrompt)} has a placeholder for the label.`,
-    'The null prompt is a prompt without the label, such as "A car.".',
-  );
-  if (labels.length > 1 && new Set(prompts).size === 1)
-    onLog?.(`The prompt is the same for every label: ${JSON.stringify(prompt)} has no {label}.`);
-  for (const text of tokenizers?.[0]?.truncated([...prompts, nullPrompt]) ?? [])
-    onLog?.(`The model sees only the first 75 tokens of the prompt ${JSON.stringify(text)}.`);
-}
-
-/** The labels meant, in the order given. */
-export function labelsToScan(dataset: Dataset, asked: readonly string[]): string[] {
-  const labels = [...new Set(namedLabels(asked, dataset.labels, true))];
-  const unknown = labels.filter((label) => !dataset.labels.includes(label));
-  check(
-    unknown.length === 0,
-    `The dataset has no images of ${listed(unknown)}.`,
-    `Known labels: ${listed(dataset.labels, 20)}.`,
-  );
-  return labels;
-}
-
-/**
- * What labels are compared with, as the dataset or the model writes it. Without a wish it is the other labels: they find more than the null condition
- * at the same number of UNet calls (docs/results/estimator.md).
- *
- * @param asked `against`, as given
- * @param labels of the dataset
- * @param known of the model
- */
-export function rivalOf(asked: string | undefined, labels: readonly string[], known: readonly string[] = []): string {
-  // A label of several ('A|B') has the others' elements too, and would be scored for lacking them.
-  const severalLabels = labels.some((label) => splitLabels(label).length > 1);
-  const against = asked ?? (labels.length < 2 || severalLabels ? 'null' : 'others');
-  if (against === 'null' || against === 'others') return against;
-  return (
-    findLabel(labels, against) ??
-    findLabel(labels.flatMap(splitLabels), against) ??
-    findLabel(known, against) ??
-    against
-  );
-}
-
-/** @throws INVALID_ARGUMENT where labels are compared with nothing but the same condition: all that would be scored is 0 */
-function checkDifferences(
-  plan: ContrastPlan,
-  about: { model: ModelFolder; given: string[]; labels: string[]; names: string[]; nullName: string; against: string },
-): void {
-  const { model, given, labels, names, nullName, against } = about;
-  const zero = alwaysZero(plan, given, conditionKeys(model, [...names, nullName]));
-  if (zero.length === 0) return;
-  const nameOf = (label: string): string => names[labels.indexOf(label)] ?? '';
-  const why = (other: string): string => difference(model, [nameOf(zero[0] as string), other]);
-  const [plural, verb] = zero.length > 1 ? ['s', 'are'] : ['', 'is'];
-  const [what, hint] =
-    against === 'null'
-      ? [
-          `The prompt${plural} of the label${plural} ${listed(zero)} ${verb} the null prompt ${JSON.stringify(nullName)} to this model (${why(nullName)})`,
-          'Give another `nullPrompt`, or a `prompt` that tells them apart.',
-        ]
-      : against === 'others'
-        ? [
-            `The label${plural} ${listed(zero)} ${verb} compared with labels that are the same to this model (${difference(model, names)})`,
-            'Merge or rename labels, give another `prompt`, or use `against` null.',
-          ]
-        : [
-            `The label${plural} ${listed(zero)} ${verb} the same to this model as ${JSON.stringify(against)} of \`against\` (${why(nameOf(against))})`,
-            'Merge or rename labels, give another `prompt`, or another `against`.',
-          ];
-  throw new DiffmineError('INVALID_ARGUMENT', `${what}: the typicality would be 0 everywhere.`, hint);
-}
+/** Options as given, and `out` may be left out: an estimate writes nothing. */
+type Given = Omit<ScanOptions, 'out'> & { out?: string } & MapOptions;
+/** With defaults. */
+type Options = Omit<z.output<typeof SCAN>, 'out'> & { out?: string | undefined };
+type Log = Hooks<ScanEvent>['onLog'];
 
 /**
  * Opens model and dataset, fills in defaults, checks all of it. Nothing is loaded on a device, nothing written.
@@ -160,148 +68,66 @@ function checkDifferences(
  * @throws INVALID_ARGUMENT, DATASET_INVALID, MODEL_INVALID, MODEL_UNSUPPORTED, DEVICE_UNAVAILABLE
  */
 export async function resolveOptions(
-  { localize, only, ...given }: Omit<ScanOptions, 'out'> & { out?: string } & MapOptions,
+  { localize, only, ...given }: Given,
   version: string,
   hooks: Hooks<ScanEvent> = {},
 ): Promise<Resolved> {
-  const options = resolved(SCAN.partial({ out: true }), given, presetOptions(given.preset));
-  const { seed, samples, sampler } = options;
-  const opened = await openModel(options.model, modelOptions(options), hooks);
-  const model = options.untrained ? untrained(opened, seed) : opened;
-  if (!options.untrained) await warnBarelyTrained(opened, hooks.onLog);
-  const complete = await imagesOf({ ...options, only });
-  for (const note of datasetNotes(complete)) hooks.onLog?.(note);
-  const { dataset: known, holdout } =
-    localize === undefined
-      ? await unseen(complete, options.holdout, opened, hooks.onLog)
-      : { dataset: complete, holdout: 0 };
-  const chosen = options.labels === undefined ? undefined : labelsToScan(known, options.labels);
-  const dataset = chosen === undefined ? known : ofLabels(known, chosen);
-  const against = rivalOf(options.against ?? (localize && 'null'), dataset.labels, model.labels);
-  const map = localize === undefined ? undefined : labelsToMap(model, dataset, localize, against, hooks.onLog);
-  const labels = map ? map.labels : dataset.labels;
-  checkLabels(model, labels, 'the dataset');
-
-  const size = options.size ?? defaultSize(model, hooks.onLog);
-  const patch = map ? 0 : (options.patch ?? Math.max(1, Math.floor((size === 'source' ? model.sampleSize : size) / 8)));
-  if (size !== 'source')
-    check(
-      patch <= size,
-      `A patch of ${patch} px is larger than the images' short side of ${size} px.`,
-      'Give a smaller `patch` or a larger `size`.',
-    );
-  const { sizeRule } = options;
-  const sizes: SizeOptions = { size, rule: sizeRule, multiple: model.sizeMultiple, patch: Math.max(1, patch) };
-
-  const isText = model.conditioning === 'text';
-  const prompt = isText ? options.prompt : null;
-  const nullPrompt = isText ? options.nullPrompt : null;
-  if (prompt !== null && nullPrompt !== null) checkPrompts(model, prompt, nullPrompt, labels, hooks.onLog);
-  if (!isText && (given.prompt !== undefined || given.nullPrompt !== undefined))
-    hooks.onLog?.('This model is conditioned on classes: prompts are not used.');
-
-  const allLabels = !map && options.allLabels;
-  const { othersPerSample } = options;
-  check(
-    othersPerSample === 1 || against === 'others',
-    `\`othersPerSample\` does not apply to \`against\` ${against}.`,
-    'Give `against` others, or leave it out.',
-  );
-  const planFor = (count: number): ContrastPlan => {
-    const contrast = { against, othersPerSample, samples: count, seed };
-    return map ? planSingles(labels, contrast, map.wanted, dataset.labels) : planContrasts(labels, contrast, allLabels);
-  };
-  const contrasts = planFor(samples);
-  const names = prompt === null ? labels : labels.map((label) => fillPrompt(prompt, label));
-  for (const sentence of clashes(model, labels, names)) hooks.onLog?.(sentence);
-  const conditions = { model, given: dataset.labels, labels, names, nullName: nullPrompt ?? '' };
-  checkDifferences(contrasts, { ...conditions, against });
-  // Who wrote a null prompt and no `against` may expect to be compared with it, and has a label that is trained as the null condition.
-  if (prompt !== null && given.nullPrompt !== undefined && given.against === undefined && !map)
-    checkDifferences(planContrasts(labels, { against: 'null', othersPerSample, samples, seed }, false), {
-      ...conditions,
-      against: 'null',
-    });
-  const images = dataset.images.filter((index) => contrasts.of(dataset.images.label(index)) !== undefined);
-  if (images.length < dataset.images.length) {
-    hooks.onLog?.(
-      `${count(dataset.images.length - images.length, 'image')} of ${against} will not be scored: this label is only the contrast of the others (\`against\`).`,
-    );
-  }
-  check(
-    images.length > 0,
-    `All images have the label ${JSON.stringify(against)}, which \`against\` compares the other labels with.`,
-    'Give another `against`.',
-  );
-
+  const { onLog } = hooks;
+  const options: Options = resolved(SCAN.partial({ out: true }), given, presetOptions(given.preset));
+  const inputs = await openInputs(options, { localize, only }, hooks);
+  const { model, dataset, labels, map } = inputs;
+  const sizes = sizesOf(options, inputs, onLog);
+  const prompts = promptsFor(model, options, given, labels, onLog);
+  const planFor = contrastPlanner(options, inputs);
+  const contrasts = planFor(options.samples);
+  checkConditions(options, inputs, { given, prompts, contrasts }, onLog);
+  const images = imagesToScore(inputs, contrasts, onLog);
   const replay = options.replay === undefined ? undefined : Replay.open(options.replay);
-  if (replay) for (const { path } of images) replay.check(path, samples);
-
-  const perImage = map ? 0 : options.perImage;
+  if (replay) for (const { path } of images) replay.check(path, options.samples);
+  const allLabels = !map && options.allLabels;
   const race = map
     ? undefined
-    : raceOptions(options, { images, scored: contrasts.scored, samples, allLabels }, hooks.onLog);
+    : raceOptions(options, { images, scored: contrasts.scored, samples: options.samples, allLabels }, onLog);
 
   const existing = options.out === undefined ? undefined : await readManifest(options.out);
-  const { devices, dtype } = chooseDevices(options, { recorded: existing?.options.dtype, onLog: hooks.onLog });
-  const kind = devices[0].id.startsWith('cuda') ? 'cuda' : 'cpu';
-
+  const { devices, dtype } = chooseDevices(options, { recorded: existing?.options.dtype, onLog });
+  const device = devices[0].id.startsWith('cuda') ? 'cuda' : 'cpu';
   const autoRange = options.tRange === 'auto';
-  const { tWeights } = options;
-  check(
-    options.replay === undefined || (!autoRange && tWeights === 'none'),
-    'A replayed scan takes its timesteps from the file.',
-    'Leave out `tRange` auto and `tWeights`, or `replay`.',
-  );
-  const range =
-    options.tRange !== 'auto'
-      ? timesteps(await scoredRange(options.tRange, model, hooks.onLog), model.source.schedule.trainTimesteps)
-      : existing?.pilot
-        ? { tBegin: existing.options.tBegin, tEnd: existing.options.tEnd }
-        : timesteps([0, 1], model.source.schedule.trainTimesteps);
+  const piloted = autoRange || options.tWeights !== 'none';
+  const range = await timestepsOf(options, model, existing, onLog);
+  const batch = isAuto(options.batch)
+    ? (existing?.options.batch ?? (await autoBatch({ options, inputs, sizes, contrasts, devices, dtype })))
+    : options.batch;
 
-  let batch: number;
-  if (isAuto(options.batch)) {
-    const shape = await shapeOf(dataset.images, sizes, model);
-    batch = existing?.options.batch ?? batchFor(model, { shape, dtype, fanOut: contrasts.fanOut }, devices, options);
-  } else {
-    batch = options.batch;
-  }
-
+  // Some options are left out at their defaults: fingerprints then do not depend on options that were added later.
   const runOptions: RunOptions = {
-    prompt,
-    nullPrompt,
-    size,
-    sizeRule,
-    patch,
-    samples,
-    seed,
+    ...prompts,
+    size: sizes.size,
+    sizeRule: options.sizeRule,
+    patch: patchOf(options, inputs, sizes.size),
+    samples: options.samples,
+    seed: options.seed,
     ...range,
-    sampler,
-    ...(tWeights === 'none' ? {} : { tWeights }),
-    ...(options.loss === 'squared' ? {} : { loss: options.loss }),
-    perImage,
+    sampler: options.sampler,
+    ...(options.tWeights !== 'none' && { tWeights: options.tWeights }),
+    ...(options.loss !== 'squared' && { loss: options.loss }),
+    perImage: map ? 0 : options.perImage,
     batch,
     dtype,
-    device: kind,
+    device,
     allLabels,
-    against,
-    ...(against === 'others' ? { othersPerSample: contrasts.othersPerSample } : {}),
+    against: inputs.against,
+    ...(inputs.against === 'others' && { othersPerSample: contrasts.othersPerSample }),
     maps: map ? true : options.maps,
     shardSize: sizeInHand(options.shardSize, existing, images.length),
     replay: replay ? await sha256File(replay.file) : null,
-    ...(chosen ? { labels: chosen } : {}),
-    ...(holdout > 0 ? { holdout } : {}),
-    ...(options.untrained ? { untrained: true } : {}),
-    ...(options.checksum ? { checksum: true } : {}),
-    ...(options.tune && kind === 'cuda' ? { tune: true } : {}),
-    ...(localize === undefined
-      ? {}
-      : {
-          localize:
-            typeof localize === 'string' ? localize : localize.map((label) => findLabel(labels, label) ?? label),
-        }),
-    ...(race ? { race } : {}),
+    ...(inputs.chosen && { labels: inputs.chosen }),
+    ...(inputs.holdout > 0 && { holdout: inputs.holdout }),
+    ...(options.untrained && { untrained: true }),
+    ...(options.checksum && { checksum: true }),
+    ...(options.tune && device === 'cuda' && { tune: true }),
+    ...(localize !== undefined && { localize: recordedLabels(localize, labels) }),
+    ...(race && { race }),
   };
   const draft: ManifestDraft = {
     version,
@@ -315,13 +141,13 @@ export async function resolveOptions(
       ignoredBy: dataset.ignoredBy,
       labels: dataset.labels,
       columns: images.columns(),
-      ...(dataset.layout ? { layout: dataset.layout } : {}),
+      ...(dataset.layout && { layout: dataset.layout }),
       ...dataset.source,
     },
     options: runOptions,
     preset: options.preset ?? null,
     replayFile: replay?.file ?? null,
-    ...(existing?.pilot && (autoRange || tWeights !== 'none') ? { pilot: existing.pilot } : {}),
+    ...(piloted && existing?.pilot && { pilot: existing.pilot }),
     conditions: contrasts.scored,
   };
   return {
@@ -332,7 +158,7 @@ export async function resolveOptions(
     contrasts,
     planFor,
     autoRange,
-    needsPilot: !existing && (autoRange || tWeights !== 'none'),
+    needsPilot: piloted && !existing,
     begun: existing !== undefined,
     threads: options.threads ?? 0,
     devices,
@@ -340,4 +166,150 @@ export async function resolveOptions(
     replay,
     draft,
   };
+}
+
+/** Model and dataset of a scan. */
+interface Inputs {
+  model: ModelFolder;
+  /** images of the labels that are scanned, without those that the model was trained on */
+  dataset: Dataset;
+  /** fraction of the images that the dataset was reduced to; 0: all */
+  holdout: number;
+  /** labels that were asked for */
+  chosen: string[] | undefined;
+  against: string;
+  /** of a localization */
+  map: LabelsToMap | undefined;
+  /** what conditions are prepared of */
+  labels: string[];
+}
+
+async function openInputs(options: Options, { localize, only }: MapOptions, hooks: Hooks<ScanEvent>): Promise<Inputs> {
+  const { onLog } = hooks;
+  const opened = await openModel(options.model, modelOptions(options), hooks);
+  const model = options.untrained ? untrained(opened, options.seed) : opened;
+  if (!options.untrained) await warnBarelyTrained(opened, onLog);
+  const complete = await imagesOf({ ...options, only });
+  for (const note of datasetNotes(complete)) onLog?.(note);
+  const { dataset: known, holdout } =
+    localize === undefined ? await unseen(complete, options.holdout, opened, onLog) : { dataset: complete, holdout: 0 };
+  const chosen = options.labels === undefined ? undefined : labelsToScan(known, options.labels);
+  const dataset = chosen === undefined ? known : ofLabels(known, chosen);
+  const against = rivalOf(options.against ?? (localize && 'null'), dataset.labels, model.labels);
+  const map = localize === undefined ? undefined : labelsToMap(model, dataset, localize, against, onLog);
+  const labels = map ? map.labels : dataset.labels;
+  checkLabels(model, labels, 'the dataset');
+  return { model, dataset, holdout, chosen, against, map, labels };
+}
+
+/** Side of a patch; 0 for a localization, which has none. */
+function patchOf({ patch }: Options, { model, map }: Inputs, size: number | 'source'): number {
+  if (map) return 0;
+  const side = size === 'source' ? model.sampleSize : size;
+  return patch ?? Math.max(1, Math.floor(side / 8));
+}
+
+function sizesOf(options: Options, inputs: Inputs, onLog: Log): SizeOptions {
+  const size = options.size ?? defaultSize(inputs.model, onLog);
+  const patch = patchOf(options, inputs, size);
+  if (size !== 'source')
+    check(
+      patch <= size,
+      `A patch of ${patch} px is larger than the images' short side of ${size} px.`,
+      'Give a smaller `patch` or a larger `size`.',
+    );
+  return { size, rule: options.sizeRule, multiple: inputs.model.sizeMultiple, patch: Math.max(1, patch) };
+}
+
+/** Which conditions each label is scored under, for a number of samples. */
+function contrastPlanner(options: Options, { against, dataset, labels, map }: Inputs): Resolved['planFor'] {
+  const { othersPerSample, seed, allLabels } = options;
+  check(
+    othersPerSample === 1 || against === 'others',
+    `\`othersPerSample\` does not apply to \`against\` ${against}.`,
+    'Give `against` others, or leave it out.',
+  );
+  return (samples) => {
+    const contrast = { against, othersPerSample, samples, seed };
+    return map ? planSingles(labels, contrast, map.wanted, dataset.labels) : planContrasts(labels, contrast, allLabels);
+  };
+}
+
+/** Warns of labels that the model confuses. @throws INVALID_ARGUMENT where typicality would be 0 everywhere */
+function checkConditions(
+  { samples, seed, othersPerSample }: Options,
+  { model, dataset, against, map, labels }: Inputs,
+  { given, prompts, contrasts }: { given: Given; prompts: Prompts; contrasts: ContrastPlan },
+  onLog: Log,
+): void {
+  const names = namesOf(prompts, labels);
+  for (const sentence of clashes(model, labels, names)) onLog?.(sentence);
+  const conditions: LabelConditions = {
+    model,
+    given: dataset.labels,
+    labels,
+    names,
+    nullName: prompts.nullPrompt ?? '',
+  };
+  checkDifferences(contrasts, conditions, against);
+  // Who wrote a null prompt and no `against` may expect to be compared with it, and has a label that is trained as the null condition.
+  if (prompts.prompt !== null && given.nullPrompt !== undefined && given.against === undefined && !map) {
+    const withNull = planContrasts(labels, { against: 'null', othersPerSample, samples, seed }, false);
+    checkDifferences(withNull, conditions, 'null');
+  }
+}
+
+/** The images that are scored: all but those of a label that the others are compared with. */
+function imagesToScore({ dataset, against }: Inputs, contrasts: ContrastPlan, onLog: Log): ImageList {
+  const images = dataset.images.filter((index) => contrasts.of(dataset.images.label(index)) !== undefined);
+  const left = dataset.images.length - images.length;
+  if (left > 0)
+    onLog?.(
+      `${count(left, 'image')} of ${against} will not be scored: this label is only the contrast of the others (\`against\`).`,
+    );
+  check(
+    images.length > 0,
+    `All images have the label ${JSON.stringify(against)}, which \`against\` compares the other labels with.`,
+    'Give another `against`.',
+  );
+  return images;
+}
+
+/** The timesteps that are sampled. With `tRange` auto, those of the earlier pilot, or all for a pilot to choose from. */
+async function timestepsOf(
+  { replay, tRange, tWeights }: Options,
+  model: ModelFolder,
+  existing: Manifest | undefined,
+  onLog: Log,
+): Promise<{ tBegin: number; tEnd: number }> {
+  check(
+    replay === undefined || (tRange !== 'auto' && tWeights === 'none'),
+    'A replayed scan takes its timesteps from the file.',
+    'Leave out `tRange` auto and `tWeights`, or `replay`.',
+  );
+  const { trainTimesteps } = model.source.schedule;
+  if (tRange !== 'auto') return timesteps(await scoredRange(tRange, model, onLog), trainTimesteps);
+  if (existing?.pilot) return { tBegin: existing.options.tBegin, tEnd: existing.options.tEnd };
+  return timesteps([0, 1], trainTimesteps);
+}
+
+async function autoBatch(about: {
+  options: Options;
+  inputs: Inputs;
+  sizes: SizeOptions;
+  contrasts: ContrastPlan;
+  devices: Resolved['devices'];
+  dtype: Dtype;
+}): Promise<number> {
+  const { options, inputs, sizes, contrasts, devices, dtype } = about;
+  const shape = await shapeOf(inputs.dataset.images, sizes, inputs.model);
+  return batchFor(inputs.model, { shape, dtype, fanOut: contrasts.fanOut }, devices, options);
+}
+
+/** Labels to localize, as the dataset or the model writes them. */
+function recordedLabels(
+  localize: NonNullable<MapOptions['localize']>,
+  labels: readonly string[],
+): NonNullable<RunOptions['localize']> {
+  return typeof localize === 'string' ? localize : localize.map((label) => findLabel(labels, label) ?? label);
 }
