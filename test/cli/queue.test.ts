@@ -178,7 +178,7 @@ const RACE = ['--samples', '8', '--top', '1', '--race-risk', '0.3', '--race'];
     expect(wrong.stderr).not.toContain('other@');
     expect((await tell('--queue', redis.url.replace(/\/\/.*@/, '//'))).stderr).toMatch(/it needs a password/);
     expect(await cli(['status', folder])).toMatchObject({ code: 3 });
-  }, 120_000);
+  });
 });
 
 /** Makes the weights of the last convolution so large that its results are infinite: finite weights, as a training that diverged leaves. */

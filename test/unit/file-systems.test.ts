@@ -167,7 +167,7 @@ describe('link', () => {
       ['-e', `(async () => {${script}})().catch((error) => { console.error(error); process.exit(1); })`],
       { stdio: ['ignore', 'pipe', 'pipe'] },
     );
-  }, 30_000);
+  });
 });
 
 describe('what cannot be removed', () => {

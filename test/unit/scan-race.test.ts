@@ -59,7 +59,7 @@ describe('a race', () => {
     expect(summary.unetCalls).toBe(summary.race?.spent);
     expected = bytesOf('raced');
     await scan(options('plain', { race: false, raceRisk: undefined }));
-  }, 120_000);
+  });
 
   test('survivors have the rows and maps of a scan without racing; the others say how many samples they got', async () => {
     const [raced, plain] = [await open('raced'), await open('plain')];
@@ -116,7 +116,7 @@ describe('a race', () => {
     expect(summaries.some(({ complete }) => complete)).toBe(true);
     expect(bytesOf('parts')).toEqual(expected);
     expect(log.filter((line) => line.startsWith('Round 1 of 3 is finished')).length).toBeGreaterThanOrEqual(1);
-  }, 120_000);
+  });
 
   test.each(isNightly ? [0, 1, 2] : [1])(
     'cancelled in round %i, it resumes there',
@@ -147,7 +147,7 @@ describe('a race', () => {
     expect(race?.rule).toBe('half');
     for (const { images } of race?.labels ?? [])
       expect(images.find(({ samples }) => samples === SAMPLES)?.images).toBeLessThanOrEqual(2);
-  }, 120_000);
+  });
 });
 
 test('where nothing can be saved the scan is a plain one, and says so', async () => {
@@ -160,4 +160,4 @@ test('where nothing can be saved the scan is a plain one, and says so', async ()
   log.length = 0;
   await scan(options('few', { samples: 4 }), { onLog: (line) => void log.push(line) });
   expect(log.join('\n')).toMatch(/Not racing, as nothing can be saved: 4 samples per image are too few/);
-}, 120_000);
+});
