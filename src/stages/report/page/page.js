@@ -173,7 +173,7 @@
     below = false;
   }
 
-  /** Scrolls until the tabs are at the top. Where they stick there, their own place says nothing. */
+  /** Scrolls until the tabs are at the top. Their own place is not used: it moves where they stick. */
   function scrollToBar() {
     window.scrollTo({ top: $('bar').previousElementSibling.getBoundingClientRect().bottom + window.scrollY });
   }
