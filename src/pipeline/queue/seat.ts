@@ -158,7 +158,7 @@ export class Seat {
     }
   }
 
-  /** A disk of this machine that cannot be written fails at every shard, and says nothing of any of them. */
+  /** A disk of this machine that cannot be written fails at every shard: no shard is the cause. */
   private giveUp(error: DiffmineError): boolean {
     if (!unwritable(error)) return false;
     this.lost = error;
