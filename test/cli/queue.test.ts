@@ -143,7 +143,7 @@ const RACE = ['--samples', '8', '--top', '1', '--race-risk', '0.3', '--race'];
     expect(worker.stderr).toMatch(/Refused shard \d of .*cuda/);
   }, 300_000);
 
-  test('a server that takes the connection and says nothing is given up, and the command ends', async () => {
+  test('a server that takes the connection and never answers is given up, and the command ends', async () => {
     const silent = createServer(() => undefined);
     await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
     const { port } = silent.address() as AddressInfo;

@@ -106,7 +106,7 @@ async function connectPostgres(address: QueueAddress, onLog?: (line: string) => 
   const [bull, { default: pg }] = await packages('bullmq pg', async () =>
     Promise.all([import('bullmq'), import('pg')]),
   );
-  // BullMQ would wait for ever for a server that takes the connection and says nothing
+  // BullMQ would wait for ever for a server that takes the connection and never answers
   const probe = new pg.Client({ connectionString: address.url, connectionTimeoutMillis: CONNECT });
   probe.on('error', () => undefined);
   try {
