@@ -45,7 +45,7 @@ async function scanned(name, more) {
         model: values.model,
         out: join(out, name),
         samples: Number(values.samples),
-        against: values.against === 'null' ? null : values.against,
+        against: values.against,
         patch: Number(values.patch),
         tRange: values['t-range'].split(',').map(Number),
         workers: Number(values.workers),

@@ -28,7 +28,20 @@ function ratioOf(scheduler, t) {
 function pilotOf(model, { dataset, work, patch }) {
   const out = path.join(work, path.basename(path.resolve(model)));
   fs.rmSync(out, { recursive: true, force: true });
-  const scan = ['scan', dataset, '--model', model, '--out', out, '--t-range', 'auto', '--patch', patch];
+  const scan = [
+    'scan',
+    dataset,
+    '--model',
+    model,
+    '--out',
+    out,
+    '--t-range',
+    'auto',
+    '--against',
+    'null',
+    '--patch',
+    patch,
+  ];
   const { status } = spawnSync(
     process.execPath,
     [path.join(root, 'bin/diffmine.js'), ...scan, '--samples', '1', '--sample', '3', '--dtype', 'fp32', '--no-maps'],
