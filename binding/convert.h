@@ -55,7 +55,7 @@ class Arg {
   // transfer, shrink or overwrite its memory at any later moment, and a reference to it would not hinder it.
   at::Tensor tensor() const;
   at::Tensor tensor(at::ScalarType dtype, int rank = kAnyRank) const;
-  // At least one image, all of one size, as sharp decoded them -> [B, height, width, 3] uint8.
+  // At least one image, all of the same size, as sharp decoded them -> [B, height, width, 3] uint8.
   at::Tensor images() const;
 
  private:

@@ -1,9 +1,9 @@
 // One model on one device with its own compute thread (core/compute_thread.h), whose jobs are tasks (task.h).
 //
-// Threads. The JS thread owns the engine's life: it submits tasks, settles their promises and ends the engine. The
-// compute thread runs tasks and owns the model. What it has to tell JS goes through the mailbox, one thread-safe
-// function an engine, made *before* the engine's environment clean-up hook: hooks run last in, first out, so the hook
-// has joined the compute thread before Node tears the mailbox down.
+// Threads. The JS thread owns the engine's life: it submits tasks, resolves or rejects their promises and ends the
+// engine. The compute thread runs tasks and owns the model. What it has to tell JS goes through the mailbox, one
+// thread-safe function an engine, made *before* the engine's environment clean-up hook: hooks run last in, first out,
+// so the hook has joined the compute thread before Node tears the mailbox down.
 //
 // Ends. dispose() cancels what runs, rejects what waits, and resolves when the thread has freed the model and ended;
 // the JS thread never waits for it. Only the end of the environment joins in place, within one forward pass: the
@@ -47,7 +47,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void settled(const std::shared_ptr<Task>& task);
   void report_memory();  // reports new weights to the garbage collector
   Napi::Promise dispose();
-  void end_now() noexcept;  // ends in place: cancels, joins, settles nothing
+  void end_now() noexcept;  // ends in place: cancels, joins, leaves promises pending
 
   // --- any thread ---
   const at::Device& device() const { return settings_.device; }
@@ -83,7 +83,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   Model model_;  // compute thread
   std::atomic<int64_t> weight_bytes_{0};
 
-  std::set<std::shared_ptr<Task>> tasks_;  // JS thread, as all below: not yet settled
+  std::set<std::shared_ptr<Task>> tasks_;  // JS thread, as all below: promise still pending
   std::vector<Napi::Promise::Deferred> disposals_;
   std::shared_ptr<Engine>* hook_ = nullptr;  // the environment's clean-up hook and what it holds
   int64_t reported_bytes_ = 0;               // reported to the garbage collector

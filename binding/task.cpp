@@ -145,7 +145,7 @@ void Task::stop_listening() noexcept {
     if (remove.IsFunction())
       remove.As<Napi::Function>().Call(signal_.Value(), {Napi::String::New(signal_.Env(), "abort"), on_abort_.Value()});
   } catch (const Napi::Error&) {
-    // A signal of the caller's own make that throws: the listener finds the task settled.
+    // A signal of the caller's own make that throws: the listener finds the task finished.
   }
 }
 

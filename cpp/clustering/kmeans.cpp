@@ -1,6 +1,6 @@
 // k-means as scikit-learn's: greedy k-means++ starts, Lloyd's iteration, empty clusters moved to the farthest points.
 //
-// Distances come from a matrix product, |x|^2 - 2 x.c + |c|^2 in fp32 on centered points; sums are in double. Rows are
+// Distances come from a matmul, |x|^2 - 2 x.c + |c|^2 in fp32 on centered points; sums are in double. Rows are
 // worked in chunks of a fixed size and summed in a fixed order, so that the number of threads changes no bit.
 #include "clustering/kmeans.h"
 
@@ -38,7 +38,7 @@ struct Points {
 };
 
 // f(first, last) for each chunk of rows. One chunk more than there is, and empty, keeps even a single one inside
-// a parallel region, where a matrix product uses one thread: its sums then do not depend on their number.
+// a parallel region, where a matmul uses one thread: its sums then do not depend on their number.
 template <class F>
 void for_chunks(int64_t n, F&& f) {
   at::parallel_for(0, (n + kChunk - 1) / kChunk + 1, 1, [&](int64_t begin, int64_t end) {

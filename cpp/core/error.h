@@ -17,7 +17,7 @@ inline constexpr const char* kOutOfMemory = "OUT_OF_MEMORY";
 inline constexpr const char* kNumerics = "NUMERICS";  // NaN or infinity in results
 inline constexpr const char* kCancelled = "CANCELLED";
 inline constexpr const char* kIo = "IO";              // files: absent, unreadable, disk full
-inline constexpr const char* kInternal = "INTERNAL";  // a bug of ours
+inline constexpr const char* kInternal = "INTERNAL";  // a bug in diffmine
 }  // namespace code
 
 class Error : public std::runtime_error {

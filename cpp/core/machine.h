@@ -1,4 +1,4 @@
-// What a device can do at best: the yardstick that measured speeds are shares of.
+// What a device can do at best: utilization is measured speed divided by this.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -7,7 +7,7 @@
 namespace diffmine {
 
 struct MachineRates {
-  double matmul = 0;  // operations (2 x multiply-adds) a second of a large matrix product
+  double matmul = 0;  // operations (2 x multiply-adds) per second of a large matmul
   double copy = 0;    // bytes a second, read and written, of a copy larger than any cache
   int threads = 0;    // OpenMP's, of the calling thread
 };

@@ -1,4 +1,5 @@
-// DIFT features (Tang et al., NeurIPS 2023) of patches: one forward pass an image and noise, left after the block.
+// DIFT features (Tang et al., NeurIPS 2023) of patches: one forward pass per image and noise, which ends after the
+// block.
 #pragma once
 #include <ATen/core/Tensor.h>
 

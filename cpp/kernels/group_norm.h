@@ -6,7 +6,7 @@
 // channels, such as a convolution's bias or a time embedding; it changes the moments and nothing else, so that it costs
 // no work per pixel.
 //
-// In two passes over x. First each tile of pixels gives, by channel or by group, its mean and its sum of squared
+// Reads x twice. First each tile of pixels gives, by channel or by group, its mean and its sum of squared
 // deviations, taken about a value of the tile, so that a large mean cancels nothing; these are combined in a fixed
 // order, whatever the number of threads or blocks. Then all of it is y = (x - mean) scale + shift by channel: the
 // difference first, for where the deviation is small beside the mean.

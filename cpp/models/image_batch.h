@@ -1,4 +1,4 @@
-// What typicality and features are computed of: images of one size, or their latents.
+// What typicality and features are computed of: images of the same size, or their latents.
 #pragma once
 #include <ATen/core/Tensor.h>
 

@@ -41,7 +41,7 @@ struct Model {
   // After memory ran out: frees what can be made again, the caches of the process and this model's graphs.
   void release_memory(const at::Device& device) const noexcept;
 
-  // Interleaved RGB bytes of B images of one size -> what the denoiser denoises, fp32 on the model's device:
+  // Interleaved RGB bytes of B images of the same size -> what the denoiser denoises, fp32 on the model's device:
   // (VAE posterior mean - shift_factor) x scaling_factor [B, C, h, w]; pixel models x / 127.5 - 1 (folded where the
   // model folds). images [B, H, W, 3] uint8. Images whose sides the model cannot take are cut at right and bottom.
   // Cancelled between the VAE's passes.

@@ -25,7 +25,7 @@ using Observer = std::function<Observation(std::string_view path, const at::Tens
 // Thrown where an observer ends the pass; caught in forward.
 struct PassStopped {};
 
-// The output that the pass goes on with.
+// The output that the forward pass continues with.
 inline at::Tensor observe(const Observer* observer, const std::string& path, at::Tensor output) {
   if (!observer) return output;
   auto seen = (*observer)(path, output);

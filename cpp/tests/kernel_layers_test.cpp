@@ -141,7 +141,7 @@ TEST_CASE("kernel group_norm: channels of two tensors, and a vector added to the
       CHECK(test::close(d(got), want, 2e-5, rounding));
       CHECK(at::equal(
           got, apply(one.contiguous(), s.second ? beside.contiguous() : beside, s.adds ? by_channel(added) : added)));
-      const auto whole = apply(x, {}, added);  // as one tensor: in the same slabs, but vectors may be cut elsewhere
+      const auto whole = apply(x, {}, added);  // as one tensor: in the same tiles, but vectors may be cut elsewhere
       CHECK(test::close(d(whole), want, 2e-5, rounding));
       if (s.adds == s.b)
         CHECK(at::equal(got.slice(0, 1),

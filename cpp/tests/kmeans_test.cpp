@@ -129,7 +129,7 @@ TEST_CASE("kmeans: the same bits for a seed, whatever the number of threads") {
   for (const int count : {1, 2, 3}) {
     at::set_num_threads(count);
     results.push_back(kmeans(x, options));
-    // A single chunk of rows must not fall to a matrix product on several threads.
+    // A single chunk of rows must not be computed by a matmul on several threads.
     results.push_back(kmeans(x.slice(0, 0, 200), options));
   }
   at::set_num_threads(threads);

@@ -32,7 +32,7 @@ TEST_CASE("results do not depend on the batch") {
   const auto model = tiny_fold();
   const auto conditions = model.denoiser->prepare(at::arange(4));
   const auto in = labels_against_null(3, 16, 24);
-  const auto reference = score_typicality(model, conditions, in, small(5, 4));  // one row a pass
+  const auto reference = score_typicality(model, conditions, in, small(5, 4));  // one row per pass
   for (const int64_t batch : {1, 13, 28, 1000}) {  // 1, 3 and 7 rows a pass (across images), all at once
     CAPTURE(batch);
     const auto got = score_typicality(model, conditions, in, small(5, batch));
@@ -167,7 +167,7 @@ TEST_CASE("a range of samples after earlier ones gives what one call over all gi
     in.weights = at::tensor({0.0, 1.0, 1.0, 0.0}, at::kFloat).view({2, 1, 2});
     in.subjects = at::tensor({0, 1}, at::kLong).view({2, 1});
     in.conditions = at::randint(4, {2, 16, 2}, at::kLong);  // conditions of its own in every sample
-    auto options = small(16, 8);  // four samples a pass, in whatever range: every pass is of the same samples
+    auto options = small(16, 8);  // four samples per pass, whatever the range: every pass has the same samples
     options.keep_differences = true;
     options.sample_weights.assign(16, 1.0);
     options.sample_weights[2] = 0.25, options.sample_weights[9] = 1.75;
@@ -255,7 +255,7 @@ TEST_CASE("passes launched as graphs score as those launched op by op, whatever 
         for (const int64_t width : {24, 16}) {
           auto in = labels_against_null(3, 16, width);
           in.latents = in.latents.to(device);
-          auto options = small(7, 8);  // two inputs a pass: ten of one shape, and one of another
+          auto options = small(7, 8);  // two inputs per pass: ten of the same shape, and one of another
           options.keep_losses = false;
           const auto want = score_typicality(plain, conditions, in, options),
                      got = score_typicality(model, conditions, in, options);

@@ -1,5 +1,5 @@
 // Training steps of a denoiser: loss, gradients, AdamW, moving average; and the state of all that, saved so that a
-// training goes on exactly.
+// training continues exactly.
 //
 // A step is any number of accumulate() and one update(). Noise and timesteps are pure functions of (seed, step,
 // position in the step's batch), so that neither the split into parts nor an interruption changes them.

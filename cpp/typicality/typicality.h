@@ -25,7 +25,7 @@ struct TypicalityOptions {
   Loss loss = Loss::kSquared;
   int64_t patch = 64;     // pixels; 0: maps only
   int64_t per_image = 5;  // patches of each list
-  int64_t batch = 8;      // UNet evaluations (rows) a forward pass, at least one input with all its conditions
+  int64_t batch = 8;      // UNet inputs (rows) per forward pass, at least one input with all its conditions
   bool keep_maps = true;
   bool keep_scores = false;  // whole score maps, for checks
   bool keep_losses = false;  // losses per sample and condition, for checks
@@ -37,7 +37,7 @@ struct TypicalityOptions {
   bool keep_differences = false;       // of this call's samples, for `earlier` of a later one
 };
 
-// B images of one size.
+// B images of the same size.
 struct TypicalityInput {
   at::Tensor latents;  // [B, C, h, w] fp32, from Model::encode_images
   std::function<void(int64_t image)>
@@ -77,7 +77,7 @@ struct TypicalityResult {
   std::vector<double> timesteps;  // [N]; [B N] where each image replayed its own
 };
 
-// Progress: stage "score", one unit = one UNet evaluation. Cancelled between forward passes. Throws NUMERICS if a
+// Progress: stage "score", one unit = one UNet call. Cancelled between forward passes. Throws NUMERICS if a
 // result is not finite.
 TypicalityResult score_typicality(const Model& model, const std::shared_ptr<const Conditions>& conditions,
                                   const TypicalityInput& input, const TypicalityOptions& options,

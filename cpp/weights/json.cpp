@@ -233,7 +233,7 @@ void JsonReader::skip() {
     } else {
       number();
     }
-    // After a value: what it is in goes on, or ends.
+    // After a value: its array or object continues or ends.
     while (!closing.empty() && !accept(',')) {
       expect(closing.back());
       closing.pop_back();

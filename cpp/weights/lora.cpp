@@ -30,7 +30,7 @@ std::string_view within_part(std::string_view name) {
   return {};
 }
 
-// alpha / rank of all modules that say nothing else.
+// alpha / rank of all modules without their own.
 double common_scale(const SafetensorsFile& file) {
   const auto found = file.metadata().find("lora_adapter_metadata");
   if (found == file.metadata().end()) return 1;

@@ -27,7 +27,7 @@ struct LowRankUpdate {
 void merge_updates(WeightStore& weights, const std::vector<LowRankUpdate>& updates);
 
 // alpha / rank of the denoiser's modules, from such a file's metadata "lora_adapter_metadata": peft's configuration as
-// a JSON object. 1 if it says nothing. WEIGHTS_INVALID where it is not valid JSON or its numbers make no scale,
+// a JSON object. 1 if it has no alpha. WEIGHTS_INVALID where it is not valid JSON or its numbers make no scale,
 // MODEL_UNSUPPORTED where modules differ.
 double lora_scale(std::string_view metadata);
 

@@ -153,7 +153,7 @@ function comments(file: string): string[] {
   return text.match(/(?<=^|\s)# .*/gm) ?? []; // Python and shell
 }
 
-const COMMENTED = ['src', 'scripts', 'test', 'examples'].flatMap((folder) =>
+const COMMENTED = ['src', 'scripts', 'test', 'examples', 'cpp', 'binding'].flatMap((folder) =>
   readdirSync(path.join(ROOT, folder), { recursive: true, encoding: 'utf8' })
     .map((name) => path.join(folder, name))
     .filter((name) => /\.(ts|mjs|js|cpp|h|cu|cuh|css|py|sh)$/.test(name) && !name.includes('node_modules'))

@@ -1,5 +1,5 @@
 // The names of the CPU implementations, bound to the CUDA kernels: these are linked before the core's library and stand
-// for its own, so that all of the core and its tests run the kernels by emulation and know nothing of it.
+// for its own, so that all of the core and its tests run the emulated kernels without any change.
 #include <ATen/ops/empty.h>
 
 #include "kernels/add.h"

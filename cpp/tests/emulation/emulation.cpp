@@ -93,7 +93,7 @@ void wait(State state, const Place& place) {
 
 unsigned threads_of_block() { return blockDim.x * blockDim.y * blockDim.z; }
 
-// Lets the lanes go on that wait for each other and are all there. Gives whether there were any.
+// Resumes lanes that wait for each other, once all of them have arrived. Returns whether there were any.
 bool meet(unsigned warp) {
   bool any = false;
   for (unsigned lane = 0; lane < kWarp && warp * kWarp + lane < threads_of_block(); ++lane) {

@@ -16,7 +16,7 @@ static void __sanitizer_finish_switch_fiber(void*, const void**, size_t*) {}
 #endif
 
 #if defined(__x86_64__)
-// Saves what a callee must keep, and the stack pointer in *from; goes on where `to` stopped. ucontext makes a system
+// Saves what a callee must keep, and the stack pointer in *from; continues where `to` stopped. ucontext makes a system
 // call in each switch, a hundred times the cost.
 extern "C" void emulation_switch(void** from, void* to);
 asm(R"(
