@@ -2,7 +2,7 @@
 import { fillPrompt } from '../../data/index.js';
 import { nullCondition, type ModelFolder } from '../../models/index.js';
 import { check } from '../../pipeline/resolve.js';
-import type { Resolved } from './resolve.js';
+import type { ManifestDraft } from '../../runs/manifest.js';
 
 /** Texts that a model is conditioned on; null for a class model. */
 export interface Prompts {
@@ -12,7 +12,7 @@ export interface Prompts {
 }
 
 /** What conditions are prepared of: each label, then the null condition where labels are compared with it. */
-export function promptsOf({ labels, draft }: Pick<Resolved, 'labels' | 'draft'>): (string | null)[] {
+export function promptsOf({ labels, draft }: { labels: readonly string[]; draft: ManifestDraft }): (string | null)[] {
   const { prompt, nullPrompt, against } = draft.options;
   const names = prompt === null ? [...labels] : labels.map((label) => fillPrompt(prompt, label));
   // Only this contrast needs the null condition: a model trained without label dropout has none.
