@@ -154,7 +154,9 @@ TEST_CASE("renamed weights: rows, another shape, transposed") {
   CHECK(at::equal(weights.take("q.weight", {3, 3}), fused.slice(0, 0, 3)));
   CHECK(at::equal(weights.take("k.weight", {3, 3}), fused.slice(0, 3, 6)));
   CHECK(at::equal(weights.take("linear.weight", {4, 3}), kernel.flatten(1)));
-  CHECK(at::equal(weights.take("text_projection.weight", {5, 3}), projection.t()));
+  const at::Tensor transposed = weights.take("text_projection.weight", {5, 3});
+  CHECK(at::equal(transposed, projection.t()));
+  CHECK(transposed.is_contiguous());
   names[1].end = 7;
   CHECK_THROWS_AS(renamed_weights({file}, names).take("k.weight"), Error);
   names[1] = {.name = "k.weight", .stored = "absent"};

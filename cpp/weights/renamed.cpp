@@ -24,7 +24,8 @@ at::Tensor view_of(const SafetensorsFile& file, const RenamedTensor& wanted) {
   }
   if (wanted.transposed) {
     if (tensor.dim() != 2) refuse("is not a matrix");
-    tensor = tensor.t();
+    // Copied: a product with a transposed view may round differently, and a model is the same from a file as from a folder.
+    tensor = tensor.t().contiguous();
   }
   if (!wanted.shape.empty()) {
     const int64_t count = std::accumulate(wanted.shape.begin(), wanted.shape.end(), int64_t{1}, std::multiplies<>());

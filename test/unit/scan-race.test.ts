@@ -153,7 +153,7 @@ describe('a race', () => {
 test('where nothing can be saved the scan is a plain one, and says so', async () => {
   const log: string[] = [];
   await scan(options('none', { top: 3, samples: 8 }), { onLog: (line) => void log.push(line) });
-  expect(log.join('\n')).toMatch(/^Not racing, as nothing can be saved: --top 3 patches/m);
+  expect(log.join('\n')).toMatch(/^Not racing, as nothing can be saved: `top` asks for 3 patches/m);
   const run = await open('none');
   expect(run.manifest.options.race).toBeUndefined();
   expect(existsSync(join(run.path, 'rounds'))).toBe(false);
