@@ -24,7 +24,7 @@ at::Tensor view_of(const SafetensorsFile& file, const RenamedTensor& wanted) {
   }
   if (wanted.transposed) {
     if (tensor.dim() != 2) refuse("is not a matrix");
-    // Copied: a product with a transposed view may round differently, and a model is the same from a file as from a folder.
+    // Copied: a matmul with a transposed view may round differently from the same weights in a folder.
     tensor = tensor.t().contiguous();
   }
   if (!wanted.shape.empty()) {
