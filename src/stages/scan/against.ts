@@ -19,7 +19,7 @@ export function labelsToScan(dataset: Dataset, asked: readonly string[]): string
 }
 
 /**
- * What labels are compared with, as the dataset or the model writes it. Without a wish it is the other labels: they find more than the null condition
+ * What labels are compared with, as the dataset or the model writes it. By default it is the other labels: they find more than the null condition
  * at the same number of UNet calls (docs/results/estimator.md).
  *
  * @param asked `against`, as given

@@ -13,10 +13,9 @@ export interface Prompts {
 
 /** What conditions are prepared of: each label, then the null condition where labels are compared with it. */
 export function promptsOf({ labels, draft }: { labels: readonly string[]; draft: ManifestDraft }): (string | null)[] {
-  const { prompt, nullPrompt, against } = draft.options;
-  const names = prompt === null ? [...labels] : labels.map((label) => fillPrompt(prompt, label));
+  const names = namesOf(draft.options, labels);
   // Only this contrast needs the null condition: a model trained without label dropout has none.
-  return against === 'null' ? [...names, nullCondition(nullPrompt)] : names;
+  return draft.options.against === 'null' ? [...names, nullCondition(draft.options.nullPrompt)] : names;
 }
 
 /** The names of labels as the model is given them: prompts, or the labels themselves for a class model. */
