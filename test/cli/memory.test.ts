@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { temporaryFolder } from '../helpers/folders.js';
+import { nightlyTest } from '../helpers/nightly.js';
 import { hasAddon, ROOT } from './cli.js';
 
 const folder = temporaryFolder();
@@ -39,6 +40,7 @@ function peakOf(args: string[]): number {
 }
 
 const SCORE = ['--samples', '2', '--size', '64', '--patch', '8', '--threads', '1', '--dtype', 'fp32'];
+const MACHINE = ['--threads', '1', '--dtype', 'fp32'];
 /** In order: later ones read what earlier ones wrote. [command line, limit in MB] */
 const COMMANDS: [string[], number][] = [
   [['--help'], 90],
@@ -49,12 +51,35 @@ const COMMANDS: [string[], number][] = [
   [['report', at('run')], 330],
   [['export', at('run'), '--format', 'csv', '--out', at('patches.csv')], 260],
 ];
+const FEW_STEPS = ['--model', MODEL, '--inversion-steps', '4', '--inference-steps', '4'];
+/** The other commands, in `npm run test:all`. Not `push` and `worker`, which need a server. */
+const OTHERS: [string[], number][] = [
+  [['estimate', '--like', 'sd15', '--images', '5000', '--device', 'h100'], 160],
+  [['estimate-train', '--like', 'sd15', '--images', '5000', '--device', 'h100'], 160],
+  [['train', DATASET, '--new', 'tiny', '--steps', '2', '--train-batch', '2', '--out', at('small'), ...MACHINE], 400],
+  [['train', DATASET, '--from', MODEL, '--steps', '2', '--train-batch', '2', '--out', at('tuned'), ...MACHINE], 400],
+  [['run', DATASET, '--model', MODEL, '--out', at('whole'), '--clusters', '2', ...SCORE], 600],
+  [['compare', at('run'), at('whole')], 220],
+  [['status', at('run')], 150],
+  [['sample', MODEL, '--labels', 'a', '--inference-steps', '2', '--out', at('samples'), ...MACHINE], 400],
+  [['translate', DATASET, '--out', at('parallel'), ...FEW_STEPS, ...MACHINE], 600],
+  [['cotypicality', at('parallel'), '--model', MODEL, '--out', at('changes'), '--samples', '2', ...MACHINE], 600],
+  [['localize', DATASET, '--model', MODEL, '--out', at('maps'), '--samples', '2', '--size', '64', ...MACHINE], 500],
+  [['verify', GOLDEN], 800],
+  [['bench', '--model', MODEL, '--repeats', '1', ...MACHINE], 1300],
+  [['demo', '--images-per-label', '4', '--samples', '2', '--bootstrap', '0', '--out', at('demo'), ...MACHINE], 800],
+];
+
+const named = (commands: typeof COMMANDS): [string, string[], number][] =>
+  commands.map(([args, limit]) => [args[0] as string, args, limit]);
 
 const suite = hasAddon && process.platform === 'linux' ? describe : describe.skip;
 suite('on Linux, with an addon: the peak memory of', () => {
-  test.each(COMMANDS.map(([args, limit]) => [args[0] as string, args, limit] as const))('%s', (_, args, limit) => {
+  const within = (_: string, args: string[], limit: number): void => {
     const peak = peakOf(args);
     expect(peak).toBeGreaterThan(20);
     expect(peak).toBeLessThan(limit);
-  });
+  };
+  test.each(named(COMMANDS))('%s', within);
+  nightlyTest.each(named(OTHERS))('%s', within);
 });
