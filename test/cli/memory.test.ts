@@ -59,7 +59,7 @@ const OTHERS: [string[], number][] = [
   [['train', DATASET, '--new', 'tiny', '--steps', '2', '--train-batch', '2', '--out', at('small'), ...MACHINE], 400],
   [['train', DATASET, '--from', MODEL, '--steps', '2', '--train-batch', '2', '--out', at('tuned'), ...MACHINE], 400],
   [['run', DATASET, '--model', MODEL, '--out', at('whole'), '--clusters', '2', ...SCORE], 600],
-  [['compare', at('run'), at('whole')], 220],
+  [['compare', at('run'), at('whole'), '--out', at('comparison')], 220],
   [['status', at('run')], 150],
   [['sample', MODEL, '--labels', 'a', '--inference-steps', '2', '--out', at('samples'), ...MACHINE], 400],
   [['translate', DATASET, '--out', at('parallel'), ...FEW_STEPS, ...MACHINE], 600],
