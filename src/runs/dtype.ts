@@ -7,18 +7,20 @@ import type { Hooks } from '../util/hooks.js';
 export type DtypeChoice = (typeof DTYPE_CHOICES)[number];
 
 /**
- * What results are used for. A ranking may lose at most a tenth of what another seed costs it; docs/results/reduced-precision.md shows that for bf16 on a
- * CPU. No study covers images that are sampled or translated.
+ * What results are used for. A ranking, and a model trained from scratch, may lose at most a tenth of what another seed costs them;
+ * docs/results/reduced-precision.md shows that for bf16 on a CPU. No study covers images that are sampled or translated, or the fine-tuning of a model.
  */
-export type Task = 'ranking' | 'images';
+export type Task = 'ranking' | 'training' | 'fine-tuning' | 'images';
 
 /** Depends only on what the device reports. `reason`: a clause, for messages. */
 export function autoDtype(
   { id, nativeDtypes }: Pick<DeviceInfo, 'id' | 'nativeDtypes'>,
   task: Task,
 ): { dtype: Dtype; reason: string } {
-  if (task === 'images') return { dtype: 'fp32', reason: 'the effect of other dtypes on images is not measured' };
-  if (id !== 'cpu') return { dtype: 'fp32', reason: 'the ranking in fp16 is not measured on a GPU' };
+  if (task === 'images' || task === 'fine-tuning')
+    return { dtype: 'fp32', reason: `the effect of other dtypes on ${task} is not measured` };
+  if (id !== 'cpu')
+    return { dtype: 'fp32', reason: `${task === 'ranking' ? 'the ranking' : task} in fp16 is not measured on a GPU` };
   return nativeDtypes.includes('bf16')
     ? { dtype: 'bf16', reason: 'this CPU multiplies in bf16' }
     : { dtype: 'fp32', reason: 'this CPU does not multiply in bf16' };

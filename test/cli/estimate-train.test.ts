@@ -6,7 +6,7 @@ import { cli, hasAddon } from './cli.js';
   expect(ran).toMatchObject({ code: 0 });
   expect(ran.stdout).toMatch(/^model: +the size tiny, 0\.654 million parameters$/m);
   expect(ran.stdout).toMatch(/^steps: +1,000 of 2 images at 32 px$/m);
-  expect(ran.stdout).toMatch(/^time: +about .* on cpu in fp32 at [\d.,]+ steps per second \(measured\)$/m);
+  expect(ran.stdout).toMatch(/^time: +about .* on cpu in (fp32|bf16) at [\d.,]+ steps per second \(measured\)$/m);
 });
 
 test('without a model it says what to give', async () => {

@@ -205,7 +205,7 @@ test('train counts in the singular, too', () => {
     seconds: 61,
     page: '/m/train-report.html',
     learned: null,
-    settings: { dataset: "/it's here", prompt: 'A {label}.', nullPrompt: '', drop: 0 } as TrainSettings,
+    settings: { dataset: "/it's here", prompt: 'A {label}.', nullPrompt: '', drop: 0, size: 512 } as TrainSettings,
   };
   expect(trainText(summary)).toBe(
     [
@@ -218,6 +218,8 @@ test('train counts in the singular, too', () => {
       `Next: npx diffmine run '/it'\\''s here' --model /m --prompt 'A {label}.' --against others --out /m-run`,
     ].join('\n'),
   );
+  const small = { ...summary, settings: { ...summary.settings, size: 64 } };
+  expect(trainText(small)).toContain(' --patch 16 --out /m-run');
   const measured = { images: 4, loss: 0.5, others: 0.6, helped: 0.75 };
   const learned: Learned = {
     verdict: 'no',

@@ -79,7 +79,11 @@ describe('--dtype auto', () => {
     ['a CPU with fp16, too', withHalf, 'ranking', 'bf16', /multiplies in bf16/],
     ['another CPU', plain, 'ranking', 'fp32', /does not multiply in bf16/],
     ['a GPU', card, 'ranking', 'fp32', /fp16 is not measured on a GPU/],
-    ['images', cpu, 'images', 'fp32', /on images is not measured/],
+    ['a CPU, a training from scratch', cpu, 'training', 'bf16', /multiplies in bf16/],
+    ['another CPU, the same', plain, 'training', 'fp32', /does not multiply in bf16/],
+    ['a GPU, the same', card, 'training', 'fp32', /training in fp16 is not measured on a GPU/],
+    ['a CPU, fine-tuning', cpu, 'fine-tuning', 'fp32', /on fine-tuning is not measured/],
+    ['a CPU, images', cpu, 'images', 'fp32', /on images is not measured/],
   ])('on %s', (_, where, task, dtype, reason) => {
     expect(autoDtype(where, task)).toEqual({ dtype, reason: expect.stringMatching(reason) as string });
     const told: string[] = [];

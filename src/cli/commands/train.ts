@@ -139,6 +139,9 @@ function learnedLines(learned: Learned, labels: TrainSummary['labels']): string[
   ];
 }
 
+/** Up to this side (px), patches of the default side, an eighth of the image's, are too small for the eye; a quarter is not. */
+const SMALL_IMAGE = 128;
+
 /** What to paste next: mine with the model, or train it longer. */
 export function nextCommand({ path, steps, learned, settings }: TrainSummary): string {
   const named = (location: string): string => {
@@ -159,6 +162,7 @@ export function nextCommand({ path, steps, learned, settings }: TrainSummary): s
           ...given('--prompt', settings.prompt),
           ...given('--null-prompt', settings.nullPrompt),
           ...(settings.drop > 0 ? [] : ['--against', 'others']),
+          ...(settings.size <= SMALL_IMAGE ? ['--patch', String(Math.round(settings.size / 4))] : []),
           '--out',
           `${named(path)}-run`,
         ];

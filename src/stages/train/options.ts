@@ -204,7 +204,8 @@ export const TRAIN = optionsOf('train', {
   ...DEVICE,
   dtype: option(fields.oneOf(DTYPE_CHOICES).default('auto'), {
     group: 'Device',
-    description: 'dtype of the activations; auto is fp32; weights stay in fp32',
+    description:
+      'dtype of the activations; auto is bf16 for --new on a CPU that multiplies in bf16, fp32 elsewhere; weights stay in fp32',
   }),
 });
 

@@ -7,7 +7,10 @@ import { parseJson } from '../../util/json.js';
 import type { Dtype } from '../../engine/types.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import { canonicalJson, type Json } from '../../runs/fingerprint.js';
+import { findDevice } from '../../runs/device.js';
+import { chooseDtype, type Task } from '../../runs/dtype.js';
 import { VERSION } from '../../runs/version.js';
+import { makeFolder } from '../../util/paths.js';
 import type { HubHooks } from '../../models/hub/hub.js';
 import { absolutePlace } from '../../models/locate.js';
 import { RECORD, TRAINING_FORMAT, type Learned } from '../../models/training.js';
@@ -17,7 +20,6 @@ import { given } from '../../options/check.js';
 import { defaultsOf } from '../../options/option.js';
 import { checkSettings, FREE, TRAIN, type TrainOptions, type TrainSettings } from './options.js';
 import { SIZES } from './sizes.js';
-import { makeFolder } from '../../util/paths.js';
 
 export { RECORD, TRAINING_FORMAT };
 
@@ -95,10 +97,8 @@ export interface Opened {
   record: TrainRecord | undefined;
 }
 
-/** `--dtype auto`: no study covers the effect of other dtypes on a training. */
-const AUTO_DTYPE = 'fp32';
 /** Of the settings. */
-const DEFAULTS = { ...defaultsOf(TRAIN.omit({ device: true, dtype: true })), dtype: AUTO_DTYPE } as const;
+const DEFAULTS = defaultsOf(TRAIN.omit({ device: true, dtype: true }));
 /** Options that are no settings of the training. */
 const ORDERS: readonly string[] = ['out', 'device', 'threads', 'epochs'];
 const PATHS: readonly string[] = ['dataset', 'imageRoot', 'map', 'from', 'vae', 'textEncoder'];
@@ -127,6 +127,12 @@ export async function openTraining(options: TrainOptions, hooks: HubHooks = {}):
   );
   if (record) {
     if (record.model.conditioning === 'class') dropPrompts(asked, onLog);
+    const { dtype, new: size } = record.settings;
+    chooseDtype(orders.dtype ?? 'auto', findDevice(orders.device ?? 'auto'), {
+      ...taskOf(size),
+      recorded: dtype,
+      onLog,
+    });
     const settings = { ...record.settings, ...asked };
     const differ = (Object.keys(asked) as (keyof TrainSettings)[]).filter(
       (name) => !FREE.includes(name) && !same(asked[name], record.settings[name]),
@@ -159,6 +165,10 @@ export async function openTraining(options: TrainOptions, hooks: HubHooks = {}):
         'Give `out` a new or empty folder.',
       );
   }
+  const dtype = chooseDtype(orders.dtype ?? 'auto', findDevice(orders.device ?? 'auto'), {
+    ...taskOf(asked.new ?? null),
+    onLog,
+  });
   await makeFolder(folder);
   const named: Named & Pick<TrainSettings, 'encoding' | 'imageRoot'> & Partial<TrainSettings> = {
     from: null,
@@ -173,10 +183,12 @@ export async function openTraining(options: TrainOptions, hooks: HubHooks = {}):
   };
   const base = await openBase(named, hooks);
   if (base.conditioning === 'class') dropPrompts(asked, onLog);
-  const settings = fillIn(asked, named, base);
+  const settings = fillIn({ ...asked, dtype }, named, base);
   if (epochs === undefined) checkSettings(settings); // before images are looked at
   return { folder, base, settings, epochs, asked, record: undefined };
 }
+
+const taskOf = (size: TrainSettings['new']): { task: Task } => ({ task: size === null ? 'fine-tuning' : 'training' });
 
 /** One command line may serve several models: prompts do no harm to a model of classes. */
 function dropPrompts(asked: Partial<TrainSettings>, onLog?: (line: string) => void): void {
@@ -188,7 +200,7 @@ function dropPrompts(asked: Partial<TrainSettings>, onLog?: (line: string) => vo
   delete asked.nullPrompt;
 }
 
-function fillIn(asked: Partial<TrainSettings>, named: Named, base: Base): TrainSettings {
+function fillIn(asked: Partial<TrainSettings> & { dtype: Dtype }, named: Named, base: Base): TrainSettings {
   const size = named.new === null ? undefined : SIZES[named.new];
   const text = base.conditioning === 'text';
   const steps = asked.steps ?? size?.steps ?? 5000;

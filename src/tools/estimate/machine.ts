@@ -2,11 +2,10 @@
 import { usableCores } from '../../engine/cores.js';
 import { addonPath } from '../../engine/locate.js';
 import type { Dtype } from '../../engine/types.js';
-import type { DTYPES } from '../../options/names.js';
 import { speedOfCpu } from '../../pipeline/computed-rate.js';
 import { check } from '../../pipeline/resolve.js';
 import { findDevice } from '../../runs/device.js';
-import { chooseDtype } from '../../runs/dtype.js';
+import { chooseDtype, type DtypeChoice, type Task } from '../../runs/dtype.js';
 import { CARDS, speedOf, type CardName } from './machines.js';
 
 export interface Machine {
@@ -29,7 +28,8 @@ export const isCard = (name: string | undefined): name is CardName => name !== u
 /** A machine other than this one. */
 export function machineOf(
   { device = 'auto', threads }: { device?: string | undefined; threads?: number | undefined },
-  asked: (typeof DTYPES)[number] | 'auto',
+  asked: DtypeChoice,
+  task: Task = 'ranking',
 ): Machine {
   if (isCard(device)) {
     const card = CARDS[device];
@@ -46,7 +46,7 @@ export function machineOf(
   }
   if (device !== 'cpu') return { device: null, dtype: asked === 'auto' ? 'fp32' : asked, available: null };
   const cpu = addonPath() === undefined ? undefined : findDevice('cpu');
-  const dtype = cpu ? chooseDtype(asked, cpu) : asked === 'auto' ? 'fp32' : asked;
+  const dtype = cpu ? chooseDtype(asked, cpu, { task }) : asked === 'auto' ? 'fp32' : asked;
   const cores = threads ?? usableCores();
   return {
     device,

@@ -1,6 +1,7 @@
 // Predicts the cost of a training: steps, memory, and hours if a rate is known, can be measured, or can be computed.
 import { count } from '../../web/html.js';
 import { findDevice } from '../../runs/device.js';
+import { chooseDtype } from '../../runs/dtype.js';
 import { openModel, variantOf } from '../../models/index.js';
 import type { Dtype, ModelSource } from '../../engine/types.js';
 import { given, type Given } from '../../options/check.js';
@@ -238,13 +239,17 @@ function stepsOf({ steps, epochs }: Asked, subject: Subject, images: number | nu
   return Math.max(1, Math.ceil((epochs * (images ?? 0)) / batch));
 }
 
-/** As `train` chooses: fp32 where no dtype is asked for; this machine's device, unless a GPU is named or an architecture is estimated. */
+/** As `train` chooses; this machine's device, unless a GPU is named or an architecture is estimated. */
 function machineOfTraining(asked: Asked): Machine {
-  const dtype = asked.dtype === undefined || asked.dtype === 'auto' ? 'fp32' : asked.dtype;
-  const machine = machineOf(asked, dtype);
+  const task = asked.new === undefined ? 'fine-tuning' : 'training';
+  const machine = machineOf(asked, asked.dtype ?? 'auto', task);
   if (asked.like !== undefined || machine.device !== null) return machine;
-  const { id, memoryFree } = findDevice(asked.device ?? 'auto');
-  return { device: id, dtype, available: memoryFree };
+  const device = findDevice(asked.device ?? 'auto');
+  return {
+    device: device.id,
+    dtype: chooseDtype(asked.dtype ?? 'auto', device, { task }),
+    available: device.memoryFree,
+  };
 }
 
 async function rateOf(
