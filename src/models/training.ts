@@ -34,6 +34,9 @@ export interface Learned extends Omit<LearnedLabel, 'label'> {
   labels: LearnedLabel[];
 }
 
+/** Of the null condition: learned, of the model that was tuned, or never learned. */
+export type NullCondition = 'trained' | 'base' | 'none';
+
 export const TRAINING_FORMAT = 'diffmine-train-2';
 export const RECORD = 'train.json';
 
@@ -44,16 +47,26 @@ export interface Training {
     /** absent: images were held out for validation only */
     holdout?: number | null;
     trainTRange: Range;
+    /** label dropout */
+    drop?: number;
   };
   dataset: { fingerprint: string };
+  /** `from`: null for random weights. `nullCondition`: absent in records of earlier versions */
+  model?: { from: string | null; nullCondition?: NullCondition };
   /** absent until the training is done; null if no image was held out */
   learned?: Learned | null;
 }
 
 const isRange: Shape = (value) => list(number)(value) && (value as number[]).length === 2;
 const isTraining = members({
-  settings: members({ dataset: text, holdout: optional(nullable(number)), trainTRange: isRange }),
+  settings: members({
+    dataset: text,
+    holdout: optional(nullable(number)),
+    trainTRange: isRange,
+    drop: optional(number),
+  }),
   dataset: members({ fingerprint: text }),
+  model: optional(members({ from: nullable(text), nullCondition: optional(oneOf('trained', 'base', 'none')) })),
   learned: optional(nullable(members({ verdict: oneOf('yes', 'barely', 'no'), step: number, helped: number }))),
 });
 

@@ -6,6 +6,7 @@ import { DiffmineError } from '../../util/errors.js';
 import { checkMining } from '../mine/mine.js';
 import {
   checkLabels,
+  checkNullCondition,
   clashes,
   conditionKeys,
   defaultSize,
@@ -165,6 +166,7 @@ export async function resolveCotypicality(
   if (options.boxes !== undefined) await readBoxes(options.boxes);
   const model = await openModel(options.model, modelOptions(options), hooks);
   await warnBarelyTrained(model, hooks.onLog);
+  await checkNullCondition(model, { named: false, what: 'Labels are compared with it' }, hooks.onLog);
   const parallel = await openParallel(options.parallel);
   await warnPoorTranslation(parallel, hooks.onLog);
   const labels = labelsOf(parallel, options.labels);

@@ -2,7 +2,7 @@
 import { fillPrompt } from '../../data/index.js';
 import { fromFloat32, type Engine } from '../../engine/index.js';
 import type { DeviceInfo } from '../../engine/types.js';
-import { prepareConditions, type ModelFolder } from '../../models/index.js';
+import { checkNullCondition, prepareConditions, type ModelFolder } from '../../models/index.js';
 import { cluster, clustersFor } from '../../pipeline/cluster.js';
 import type { Manifest } from '../../runs/manifest.js';
 import type { MineRecord } from '../../runs/mining.js';
@@ -59,6 +59,8 @@ export async function clusterAll(context: ClusterContext, hooks: Hooks<MineEvent
   const { prompt, seed, holdout = 0 } = manifest.options;
   const { rank, top } = recorded;
   const names = manifest.conditions.map((label) => (prompt === null ? label : fillPrompt(prompt, label)));
+  if (recorded.trends && !manifest.options.untrained)
+    await checkNullCondition(model, { named: true, what: 'Elements are followed under it' }, hooks.onLog);
   // with trends the last is the null condition
   const conditions = await prepareConditions(
     engine,

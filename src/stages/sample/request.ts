@@ -6,6 +6,7 @@ import { listed, namedLabels } from '../../data/labels.js';
 import { DiffmineError } from '../../util/errors.js';
 import { parseJson } from '../../util/json.js';
 import {
+  checkNullCondition,
   clashes,
   classIds,
   conditionKeys,
@@ -16,6 +17,7 @@ import {
 } from '../../models/index.js';
 import type { HubHooks } from '../../models/hub/hub.js';
 import { warnBarelyTrained } from '../../models/learned.js';
+import { nullConditionOf } from '../../models/null-condition.js';
 import type { DeviceInfo, Dtype } from '../../engine/types.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import { findDevice, withDtype } from '../../runs/device.js';
@@ -138,6 +140,20 @@ function checkSize(model: ModelFolder, size: number): number {
   );
 }
 
+/** Guidance needs the null condition: a model without one is sampled without guidance by default. */
+async function guidanceOf(model: ModelFolder, asked: number | undefined, onLog: HubHooks['onLog']): Promise<number> {
+  const what = 'Guidance leads away from it';
+  if (asked !== undefined) {
+    if (asked !== 1) await checkNullCondition(model, { named: true, what }, onLog);
+    return asked;
+  }
+  if ((await nullConditionOf(model)) !== 'none') return GUIDANCE[model.conditioning];
+  onLog?.(
+    `Sampling without guidance (\`guidanceScale\` 1): the model '${model.path}' was trained without label dropout (\`drop\` 0) and has no null condition.`,
+  );
+  return 1;
+}
+
 /**
  * Opens the model, fills in defaults, checks all of it. Nothing is loaded, nothing written.
  *
@@ -156,7 +172,7 @@ export async function resolveRequest(options: SampleOptions, hooks: HubHooks = {
   withDtype(device, dtype);
   const settings: SampleSettings = {
     inferenceSteps,
-    guidanceScale: asked.guidanceScale ?? GUIDANCE[model.conditioning],
+    guidanceScale: await guidanceOf(model, asked.guidanceScale, onLog),
     seed,
     size: checkSize(model, asked.size ?? defaultSize(model, onLog)),
     prompt: prompted ? template : null,

@@ -1,7 +1,7 @@
 // Which labels are scanned, and what they are compared with (`against`).
 import type { Dataset } from '../../data/index.js';
 import { findLabel, listed, namedLabels, splitLabels } from '../../data/labels.js';
-import { conditionKeys, difference, type ModelFolder } from '../../models/index.js';
+import { conditionKeys, difference, type ModelFolder, type NullUse } from '../../models/index.js';
 import { check } from '../../pipeline/resolve.js';
 import { DiffmineError } from '../../util/errors.js';
 import { alwaysZero, type ContrastPlan } from './contrasts.js';
@@ -37,6 +37,22 @@ export function rivalOf(asked: string | undefined, labels: readonly string[], kn
     findLabel(known, against) ??
     against
   );
+}
+
+/** How a scan comes to compare labels with the null condition. */
+export function nullUse(named: boolean, labels: readonly string[], localize: unknown): NullUse {
+  const why =
+    named || localize !== undefined
+      ? ''
+      : labels.length < 2
+        ? ', because there is no other'
+        : ', because some are several in one';
+  const all = labels.length < 2 ? 'The label is' : 'Labels are';
+  return {
+    named,
+    what: `${all} compared with it${why}`,
+    instead: `Compare with other labels (\`against\` ${labels.length < 2 ? 'LABEL' : 'others or LABEL'})`,
+  };
 }
 
 /** Labels as conditions of a model. */

@@ -4,6 +4,7 @@ import { fillPrompt, readImage, type SizeOptions } from '../../data/index.js';
 import { Engine, float32, type Conditions } from '../../engine/index.js';
 import type { SamplerName, ScoredPatch } from '../../engine/types.js';
 import {
+  checkNullCondition,
   defaultSize,
   openModel,
   nullCondition,
@@ -91,6 +92,11 @@ export class Scorer {
     const asked = resolved(SCORER, options, presetOptions(options.preset));
     const { device, threads = 0 } = asked;
     const model = await openModel(asked.model, modelOptions(asked), { signal });
+    await checkNullCondition(
+      model,
+      { named: false, what: 'A Scorer compares with it', instead: 'Scan a dataset with `against` others' },
+      undefined,
+    );
     const settings = settingsOf(asked, model, await scoredRange(asked.tRange, model));
     const found = findDevice(device);
     const dtype = chooseDtype(asked.dtype, found);

@@ -185,6 +185,7 @@ const WRITTEN = {
   sampleGuidanceScale: option(fields.aboveZero().default(3), {
     group: 'Output',
     description: 'Guidance scale of an image grid',
+    shown: '3; without label dropout 1',
   }),
 };
 

@@ -13,7 +13,8 @@ import { VERSION } from '../../runs/version.js';
 import { makeFolder } from '../../util/paths.js';
 import type { HubHooks } from '../../models/hub/hub.js';
 import { absolutePlace } from '../../models/locate.js';
-import { RECORD, TRAINING_FORMAT, type Learned } from '../../models/training.js';
+import { nullAfter } from '../../models/null-condition.js';
+import { RECORD, TRAINING_FORMAT, type Learned, type NullCondition } from '../../models/training.js';
 import type { Base, Named } from './base.js';
 import { openBase } from './open-base.js';
 import { given } from '../../options/check.js';
@@ -39,6 +40,7 @@ export interface TrainRecord {
     size: string | null;
     kind: 'latent' | 'pixel';
     conditioning: 'text' | 'class';
+    nullCondition: NullCondition;
     parameters: number;
     trained: number;
   };
@@ -183,7 +185,7 @@ export async function openTraining(options: TrainOptions, hooks: HubHooks = {}):
   };
   const base = await openBase(named, hooks);
   if (base.conditioning === 'class') dropPrompts(asked, onLog);
-  const settings = fillIn({ ...asked, dtype }, named, base);
+  const settings = await fillIn({ ...asked, dtype }, named, base);
   if (epochs === undefined) checkSettings(settings); // before images are looked at
   return { folder, base, settings, epochs, asked, record: undefined };
 }
@@ -200,12 +202,16 @@ function dropPrompts(asked: Partial<TrainSettings>, onLog?: (line: string) => vo
   delete asked.nullPrompt;
 }
 
-function fillIn(asked: Partial<TrainSettings> & { dtype: Dtype }, named: Named, base: Base): TrainSettings {
+async function fillIn(
+  asked: Partial<TrainSettings> & { dtype: Dtype },
+  named: Named,
+  base: Base,
+): Promise<TrainSettings> {
   const size = named.new === null ? undefined : SIZES[named.new];
   const text = base.conditioning === 'text';
   const steps = asked.steps ?? size?.steps ?? 5000;
   const filled = { ...DEFAULTS, ...asked };
-  const { loraRank, prompt, nullPrompt } = filled;
+  const { loraRank, prompt, nullPrompt, drop } = filled;
   if (loraRank > 0 && named.from === null)
     throw new DiffmineError(
       'INVALID_ARGUMENT',
@@ -234,6 +240,8 @@ function fillIn(asked: Partial<TrainSettings> & { dtype: Dtype }, named: Named, 
     lrSchedule: asked.lrSchedule ?? (size ? 'cosine' : 'constant'),
     ema: asked.ema ?? (size ? 0.999 : 0),
     loraAlpha: asked.loraAlpha ?? loraRank,
+    // guidance of the grids needs the null condition
+    ...((await nullAfter(drop, named.from)) === 'none' && { sampleGuidanceScale: asked.sampleGuidanceScale ?? 1 }),
     ...dependent(asked, { steps, new: named.new }),
   };
 }

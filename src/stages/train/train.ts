@@ -9,6 +9,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Engine } from '../../engine/index.js';
+import { nullAfter } from '../../models/null-condition.js';
 import { discard } from '../../runs/atomic.js';
 import { chooseTrainingDevice } from '../../runs/device.js';
 import { LockFolder } from '../../runs/lock-folder.js';
@@ -99,6 +100,7 @@ export async function train(options: TrainOptions, hooks: Hooks<TrainEvent> = {}
             size: settings.new,
             kind: base.kind,
             conditioning: base.conditioning,
+            nullCondition: await nullAfter(settings.drop, settings.from),
             parameters: all,
             trained,
           },

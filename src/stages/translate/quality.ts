@@ -5,7 +5,14 @@ import { dirname, join } from 'node:path';
 import { imageFile } from '../../data/index.js';
 import { placeMarks, readMarks, type Marked } from '../../data/boxes/index.js';
 import { DiffmineError } from '../../util/errors.js';
-import { openModel, nullCondition, prepareConditions, recordedModel, modelOptions } from '../../models/index.js';
+import {
+  checkNullCondition,
+  openModel,
+  nullCondition,
+  prepareConditions,
+  recordedModel,
+  modelOptions,
+} from '../../models/index.js';
 import { scoredRange } from '../../models/training.js';
 import { Engine } from '../../engine/index.js';
 import { chooseDevice } from '../../runs/device.js';
@@ -61,6 +68,7 @@ async function evaluateFolder({ parallel: out, ...given }: QualityOptions, hooks
       `${model.path} is not the model that translated ${out}.`,
       'Give that model with `model`.',
     );
+  await checkNullCondition(model, { named: true, what: 'Structure is compared under it' }, hooks.onLog);
   const range = timesteps(await scoredRange(options.tRange, model, hooks.onLog), model.source.schedule.trainTimesteps);
   const marks =
     options.boxes === undefined ? undefined : await marksOf(options.boxes, lines, manifest.dataset.path, hooks);

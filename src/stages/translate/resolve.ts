@@ -15,6 +15,7 @@ import { listed, namedLabels, spokenLabels, splitLabels } from '../../data/label
 import { DiffmineError } from '../../util/errors.js';
 import {
   checkLabels,
+  checkNullCondition,
   clashes,
   classIds,
   conditionKeys,
@@ -86,6 +87,8 @@ export async function resolveTranslation(
   const { inversionSteps, inferenceSteps, guidanceScale, negative, imagesPerLabel = null } = options;
   const model = await openModel(options.model, modelOptions(options), hooks);
   await warnBarelyTrained(model, hooks.onLog);
+  if (negative === 'null' && guidanceScale !== 1)
+    await checkNullCondition(model, { named: true, what: 'Guidance leads away from it' }, hooks.onLog);
   const { schedule } = model.source;
   const unet = unetOf(model.source, 'Translation (Plug-and-Play)');
   translationTimesteps(schedule, inversionSteps, inferenceSteps);
