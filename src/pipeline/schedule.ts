@@ -30,8 +30,14 @@ export interface Slots {
 
 /** Thrown by a slot that can no longer work: the other slots do its shard and the following ones. */
 export class SlotLost extends Error {
-  /** @param reason the error to throw if no slot is left */
-  constructor(readonly reason: DiffmineError) {
+  /**
+   * @param reason the error to throw if no slot is left
+   * @param atWork its process died at its work, which may be the cause
+   */
+  constructor(
+    readonly reason: DiffmineError,
+    readonly atWork = false,
+  ) {
     super(reason.message);
   }
 }

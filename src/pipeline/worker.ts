@@ -14,13 +14,14 @@ const hooks: Hooks<PipelineEvent> = { signal: abort.signal, onLog: (sentence) =>
 let stage: ShardedStage | undefined;
 let engine: StartedEngine | undefined;
 let threads: number | undefined;
-let phase: Phase = 'open';
 let unsent = 0;
 let lastSent = 0;
 
 function send(message: FromWorker): void {
   if (process.connected) process.send?.(message);
 }
+
+const enter = (phase: Phase): void => send({ type: 'phase', phase });
 
 function count(...call: Count): void {
   send({ type: 'count', call });
@@ -49,7 +50,7 @@ const counter: Counter = {
 };
 
 async function begin({ module, options, lazy }: Extract<ToWorker, { type: 'begin' }>): Promise<void> {
-  phase = 'open';
+  enter('open');
   const { open } = (await import(module)) as { open: OpenStage<SplitOptions, ShardedStage> };
   stage = await open(options, { signal: abort.signal }); // the parent has logged what there is to say
   threads = options.threads;
@@ -58,7 +59,7 @@ async function begin({ module, options, lazy }: Extract<ToWorker, { type: 'begin
 }
 
 async function load(opened: ShardedStage): Promise<StartedEngine> {
-  phase = 'load';
+  enter('load');
   return startEngine(opened, threads, hooks);
 }
 
@@ -68,11 +69,11 @@ async function answer(message: ToWorker): Promise<void> {
     else if (message.type === 'begin') await begin(message);
     else if (!stage) throw new DiffmineError('INTERNAL', 'The worker has no stage.');
     else if (message.type === 'standing') {
-      phase = 'work';
+      enter('work');
       send({ type: 'standing', standing: await standingOf(stage, hooks) });
     } else {
       engine ??= await load(stage);
-      phase = 'work';
+      enter('work');
       const outcome = await engine.shard(message, counter, hooks);
       flush();
       send({ type: 'memory', memory: engine.memory() });
@@ -81,7 +82,7 @@ async function answer(message: ToWorker): Promise<void> {
   } catch (thrown) {
     const { code, message: text, hint } = asDiffmineError(thrown);
     flush();
-    send({ type: 'failed', phase, code, message: text, ...(hint === undefined ? {} : { hint }) });
+    send({ type: 'failed', code, message: text, ...(hint === undefined ? {} : { hint }) });
   }
 }
 

@@ -18,6 +18,8 @@ import type { Hooks } from '../util/hooks.js';
 const RESTARTS = 3;
 /** Delay before the n-th restart: n times this many ms, so that a shortage of memory or a driver problem can pass. */
 const PAUSE = 500;
+/** When a process ended, before its work. */
+const BEFORE = { open: 'before it had opened the run', load: 'while it loaded the model' } as const;
 
 /** From the parent. `module`: of the stage (ShardedStage.module) */
 export type ToWorker =
@@ -27,15 +29,16 @@ export type ToWorker =
   | { type: 'standing' }
   | { type: 'cancel' };
 
-/** What a worker was at when it failed: opening the stage, loading the model, or a shard. */
+/** What a worker is at: opening the stage, loading the model, or a shard. */
 export type Phase = 'open' | 'load' | 'work';
 
 /** From a worker. `count`: one call of the parent's counter. */
 export type FromWorker =
+  | { type: 'phase'; phase: Phase }
   | { type: 'ready' }
   | { type: 'done'; outcome: ShardOutcome }
   | { type: 'standing'; standing: Standing }
-  | { type: 'failed'; phase: Phase; code: ErrorCode; message: string; hint?: string }
+  | { type: 'failed'; code: ErrorCode; message: string; hint?: string }
   | { type: 'memory'; memory: EngineMemory }
   | { type: 'count'; call: Count }
   | { type: 'log'; sentence: string };
@@ -50,7 +53,7 @@ class Died extends Error {}
 interface Listener {
   meter: Counter;
   hooks: Hooks<PipelineEvent>;
-  onFailure?: (phase: Phase) => void;
+  onPhase?: (phase: Phase) => void;
   onMemory?: (memory: EngineMemory) => void;
 }
 
@@ -68,7 +71,8 @@ class WorkerProcess {
   ) {
     this.child = fork(join(import.meta.dirname, 'worker.js'), { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
     this.child.on('message', (message: FromWorker) => {
-      if (message.type === 'ready') this.answer(undefined);
+      if (message.type === 'phase') listener.onPhase?.(message.phase);
+      else if (message.type === 'ready') this.answer(undefined);
       else if (message.type === 'done') this.answer(message.outcome);
       else if (message.type === 'standing') this.answer(message.standing);
       else if (message.type === 'failed') this.fail(message);
@@ -95,8 +99,7 @@ class WorkerProcess {
     this.pending?.resolve(value as never);
   }
 
-  private fail({ phase, code, message, hint }: Extract<FromWorker, { type: 'failed' }>): void {
-    this.listener.onFailure?.(phase);
+  private fail({ code, message, hint }: Extract<FromWorker, { type: 'failed' }>): void {
     if (this.crashes && code === 'INTERNAL') {
       this.pending?.reject(new Died(`with an error of its device: ${message.split('\n')[0]}`));
       this.child.kill('SIGKILL');
@@ -141,8 +144,8 @@ export class Worker {
   private deaths = 0;
   private begun = false;
   private cancelled = false;
-  /** what it was at when it failed last */
-  failedIn: Phase = 'open';
+  /** what its process is at, or was at when it ended */
+  phase: Phase = 'open';
 
   /**
    * @param module of the stage that it works on
@@ -156,7 +159,7 @@ export class Worker {
     private readonly queued?: Pick<Listener, 'onMemory'>,
   ) {
     this.tally = new Tally(meter);
-    this.listener = { ...queued, meter: this.tally, hooks, onFailure: (phase) => (this.failedIn = phase) };
+    this.listener = { ...queued, meter: this.tally, hooks, onPhase: (phase) => (this.phase = phase) };
   }
 
   private get device(): string {
@@ -193,7 +196,7 @@ export class Worker {
         this.tally.undo();
         await this.close();
         this.deaths += 1;
-        const how = `The process of ${this.device} ended ${error.message} ${when}`;
+        const how = `The process of ${this.device} ended ${error.message} ${this.phase === 'work' ? when : BEFORE[this.phase]}`;
         if (this.deaths <= RESTARTS) {
           this.hooks.onLog?.(`${how}; it is started again (${this.deaths} of ${RESTARTS}).`);
           await sleep(PAUSE * this.deaths, undefined, { signal: this.hooks.signal }).catch(() => undefined);
@@ -211,6 +214,7 @@ export class Worker {
               `${how}, for the ${this.deaths}th time in a row.`,
               'Run the same command again: finished shards are kept. If memory ran out (SIGKILL), use fewer `workers` or `devices`, or a smaller `batch` in a new run.',
             ),
+            this.phase === 'work',
           );
         }
       }
@@ -221,6 +225,7 @@ export class Worker {
     if (this.process) return this.process;
     const process = new WorkerProcess(this.listener, this.device.startsWith('cuda'));
     this.process = process;
+    this.phase = 'open';
     this.tally.begin();
     await process.ask({
       type: 'begin',

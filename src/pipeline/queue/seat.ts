@@ -2,7 +2,7 @@
 // another run gets another child. The BullMQ worker stays in this process: a child that is busy for minutes could not keep its shard reserved.
 import { hostname } from 'node:os';
 import { unwritable } from '../../util/disk.js';
-import { asDiffmineError, type DiffmineError, type ErrorCode } from '../../util/errors.js';
+import { asDiffmineError, DiffmineError, type ErrorCode } from '../../util/errors.js';
 import { VERSION } from '../../runs/version.js';
 import type { Hooks } from '../../util/hooks.js';
 import type { PipelineEvent } from '../options.js';
@@ -19,8 +19,6 @@ import { mayPass, queuedRun, reasonOf, refill, type QueuedRun } from './jobs.js'
 const REFUSED = 15_000;
 /** Until it is tried again to open a run that could not be opened, ms. */
 const REFUSED_FOR = 60_000;
-/** Shards in a row that a device's processes may die at, or that find it gone, before it is given up. */
-const LOSSES = 2;
 /** How long handing a shard back may take, ms: after that its reservation runs out by itself. */
 const HAND_BACK = 5000;
 
@@ -67,7 +65,8 @@ export class Seat {
   /** one thing at a time: a shard, or a look at what is missing */
   private turn: Promise<unknown> = Promise.resolve();
   private stopping = false;
-  private losses = 0;
+  /** the job that failed here with an error that may pass, if no shard was finished since */
+  private failedJob: string | undefined;
   /** runs whose model failed to load, by their descriptors: what was said */
   private readonly broken = new Map<string, DiffmineError>();
   /** runs that could not be opened here, by their descriptors */
@@ -133,36 +132,51 @@ export class Seat {
       if (!serving) return 'cancelled';
       if (this.isStopping()) return await this.giveBack(job, token);
       const outcome = await serving.engine.slot(job.data.shard, job.data.round);
-      this.losses = 0;
+      if (outcome === 'done') this.failedJob = undefined;
       const seconds = (performance.now() - begun) / 1000;
       this.tell(job, { type: 'done', stage: serving.stage, outcome, seconds });
       return outcome;
     } catch (thrown) {
       if (thrown instanceof Refusal) return this.leave(job, token, thrown.message);
-      const lost = thrown instanceof SlotLost;
-      const error = lost ? thrown.reason : asDiffmineError(thrown);
+      const error = errorOf(thrown);
       if (error.code === 'CANCELLED') return this.giveBack(job, token);
-      if (this.giveUp(error)) {
-        await this.close();
-        return this.leave(job, token, error.message);
-      }
       const { serving } = this;
-      const phase = serving?.engine.failedIn;
+      const phase = serving?.engine.phase ?? 'open';
       const final = !mayPass(error);
       if (serving && final && phase === 'load') this.broken.set(serving.text, error);
       if (!final || phase !== 'work') await this.close(); // its state is not known
-      this.losses += lost || error.code === 'DEVICE_UNAVAILABLE' ? 1 : 0;
-      if (this.losses >= LOSSES) this.lost = error;
+      if (this.giveUp(thrown)) return this.leave(job, token, error.message);
+      if (serving && !final && phase === 'load') return this.leave(job, token, this.refuse(serving.text, error));
+      if (!final && this.failedJob !== undefined && this.failedJob !== job.id) {
+        // two shards are not the cause
+        this.loseTo(
+          new DiffmineError(error.code, `${this.device} failed at two shards in a row: ${error.message}`, error.hint),
+        );
+        return this.leave(job, token, error.message);
+      }
+      if (!final) this.failedJob = job.id;
       this.tell(job, { type: 'failed', code: error.code, message: error.message, final });
       throw final ? new bull.UnrecoverableError(reasonOf(error)) : new Error(reasonOf(error));
     }
   }
 
-  /** A disk of this machine that cannot be written fails at every shard: no shard is the cause. */
-  private giveUp(error: DiffmineError): boolean {
-    if (!unwritable(error)) return false;
-    this.lost = error;
+  /** Gives the device up for an error that every shard would meet here. @returns false if it is not one */
+  private giveUp(thrown: unknown): boolean {
+    if (!isOfMachine(thrown)) return false;
+    this.loseTo(errorOf(thrown));
     return true;
+  }
+
+  private loseTo(error: DiffmineError): void {
+    this.lost = error;
+    void this.worker.pause(true).catch(() => undefined); // it takes no other shard
+  }
+
+  /** Refuses a run for a while: whoever began it could open it, so what is missing is missing on this machine. Returns the reason. */
+  private refuse(text: string, { message, hint }: DiffmineError): string {
+    const why = `${message}${hint === undefined ? '' : ` ${hint}`}`;
+    this.refused.set(text, { why, until: performance.now() + REFUSED_FOR });
+    return why;
   }
 
   /** The shard is left to workers on other machines, and no attempt is spent. */
@@ -190,7 +204,9 @@ export class Seat {
       throw new Refusal(
         `The run was begun by diffmine ${version}, this worker is ${VERSION}. Install the same version.`,
       );
-    const descriptor = await readDescriptor(run);
+    const descriptor = await readDescriptor(run).catch((error: unknown) => {
+      throw new Refusal(errorOf(error).message);
+    });
     if (!descriptor || runId(descriptor, run) !== id)
       throw new Refusal(`${run} is not there. Workers need the run's folder, dataset and model under the same paths.`);
     if (descriptor.cancelled) return undefined;
@@ -213,14 +229,10 @@ export class Seat {
     try {
       await engine.begin();
     } catch (thrown) {
-      if (thrown instanceof SlotLost) throw thrown;
-      const error = asDiffmineError(thrown);
       await this.close();
-      if (error.code === 'CANCELLED' || error.code === 'DEVICE_UNAVAILABLE' || unwritable(error)) throw error;
-      // whoever began the run could open it: what is missing is missing on this machine
-      const why = `${error.message}${error.hint === undefined ? '' : ` ${error.hint}`}`;
-      this.refused.set(text, { why, until: performance.now() + REFUSED_FOR });
-      throw new Refusal(why);
+      const error = errorOf(thrown);
+      if (error.code === 'CANCELLED' || isOfMachine(thrown)) throw thrown;
+      throw new Refusal(this.refuse(text, error));
     }
     return this.serving;
   }
@@ -248,9 +260,9 @@ export class Seat {
       }
       return put;
     };
-    return this.inTurn(look).catch((error: unknown) => {
-      this.giveUp(asDiffmineError(error));
-      throw error;
+    return this.inTurn(look).catch((thrown: unknown) => {
+      if (!(thrown instanceof Refusal)) this.giveUp(thrown);
+      throw errorOf(thrown);
     });
   }
 
@@ -268,6 +280,16 @@ export class Seat {
     this.serving = undefined;
     await serving?.engine.close();
   }
+}
+
+const errorOf = (thrown: unknown): DiffmineError =>
+  thrown instanceof SlotLost ? thrown.reason : asDiffmineError(thrown);
+
+/** Whether every shard would meet an error on this device, so that none is the cause: a disk that cannot be written, a device that fails before its work. */
+function isOfMachine(thrown: unknown): boolean {
+  if (thrown instanceof SlotLost) return !thrown.atWork;
+  const error = asDiffmineError(thrown);
+  return unwritable(error) !== undefined || error.code === 'DEVICE_UNAVAILABLE' || error.code === 'SETUP';
 }
 
 type DistributiveOmit<T, Key extends PropertyKey> = T extends unknown ? Omit<T, Key> : never;
