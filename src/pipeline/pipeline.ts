@@ -16,7 +16,8 @@ import {
   type Slots,
 } from './schedule.js';
 import { doShard, type Assigned } from './shard.js';
-import { engage, queueOfOptions, type Fleet } from './queue/coordinate.js';
+import type { Connection } from './queue/bull.js';
+import { engage, reachQueue, type Fleet } from './queue/coordinate.js';
 import { divisionOf, shardsOf, type Division } from './shards.js';
 import { finishStage } from './standing.js';
 import type { PipelineEvent, SplitOptions } from './options.js';
@@ -39,20 +40,25 @@ export async function runPipeline<Options extends SplitOptions, Stage extends Sh
   options: Options,
   hooks: Hooks<PipelineEvent> = {},
 ): Promise<PipelineSummary & { stage: Stage }> {
-  if (options.queue !== undefined) queueOfOptions(options);
-  const division = divisionOf(options.shard, process.env, hooks.onLog);
-  const stage = await open(options, hooks);
+  const queue = options.queue === undefined ? undefined : await reachQueue(options, hooks);
   try {
-    return await run(stage, division, options, hooks);
-  } catch (error) {
-    await stage.folder.store.close();
-    throw error;
+    const division = divisionOf(options.shard, process.env, hooks.onLog);
+    const stage = await open(options, hooks);
+    try {
+      return await run(stage, division, queue, options, hooks);
+    } catch (error) {
+      await stage.folder.store.close();
+      throw error;
+    }
+  } finally {
+    await queue?.close(hooks.signal?.aborted);
   }
 }
 
 async function run<Stage extends ShardedStage>(
   stage: Stage,
   division: Division,
+  queue: Connection | undefined,
   options: SplitOptions,
   hooks: Hooks<PipelineEvent>,
 ): Promise<PipelineSummary & { stage: Stage }> {
@@ -71,11 +77,10 @@ async function run<Stage extends ShardedStage>(
   const unetCalls = rounds && todo.length > 0 ? await ahead(rounds, division) : callsOf(stage, todo);
   const items = { done: folder.shardLength(...finished), total: folder.shardLength(...part) };
   const shards = { done: finished.length, total: part.length };
-  const device =
-    options.queue === undefined ? stage.devices.map(({ id }) => id).join(', ') : 'the workers of the queue';
+  const device = queue ? 'the workers of the queue' : stage.devices.map(({ id }) => id).join(', ');
   const { model, devices } = stage;
   const key = rateKey({ format: manifest.format, options: manifest.options, model, devices }, options);
-  const rate = options.queue === undefined ? await knownRate(key) : undefined;
+  const rate = queue ? undefined : await knownRate(key);
   hooks.onProgress?.({
     type: 'plan',
     path: folder.place,
@@ -94,10 +99,10 @@ async function run<Stage extends ShardedStage>(
   const meter = new Meter(hooks, unetCalls, items, shards);
   let here = 0;
   try {
-    if (todo.length > 0) here = await work(stage, options, division, todo, meter, hooks);
+    if (todo.length > 0) here = await work(stage, options, { division, queue, todo }, meter, hooks);
   } finally {
     const measured = meter.rateAfter(MEASURED);
-    if (measured !== undefined && options.queue === undefined) await rememberRate(key, measured);
+    if (measured !== undefined && !queue) await rememberRate(key, measured);
   }
   meter.finish();
 
@@ -148,8 +153,7 @@ async function ahead(rounds: Rounds, division: Division): Promise<number> {
 async function work(
   stage: ShardedStage,
   options: SplitOptions,
-  division: Division,
-  todo: readonly number[],
+  { division, queue, todo }: { division: Division; queue: Connection | undefined; todo: readonly number[] },
   meter: Meter,
   hooks: Hooks<PipelineEvent>,
 ): Promise<number> {
@@ -157,8 +161,8 @@ async function work(
   let fleet: Fleet | undefined;
   const runShards = async (part: Part, shards: readonly number[], round?: number): Promise<number> => {
     if (shards.length === 0) return 0;
-    if (options.queue !== undefined) {
-      fleet ??= await engage(stage, options, meter, hooks);
+    if (queue) {
+      fleet ??= await engage(queue, stage, options, meter, hooks);
       return fleet.finish(part, round);
     }
     started ??= await start(stage, options, todo.length, meter, hooks);
@@ -175,7 +179,6 @@ async function work(
     return await meter.interruptible(stage.item, async () => runShards(stage, todo));
   } finally {
     await started?.close();
-    await fleet?.close();
   }
 }
 

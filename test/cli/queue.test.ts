@@ -1,6 +1,6 @@
 // A scan on a queue (Redis): workers that are killed and stopped, a shard that fails, a worker of another version, a race. The bytes are those of a scan
 // without a queue. More faults: queue-faults.test.ts.
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +10,9 @@ import { Fleet, SCAN } from '../helpers/fleet.js';
 import { hasRedis, RedisServer } from '../helpers/redis.js';
 import { cli, hasAddon, ROOT } from './cli.js';
 
+const GOLDEN = join(ROOT, 'test', 'data', 'golden');
+/** No server listens there. */
+const AWAY = 'redis://:secret@127.0.0.1:1';
 const RACE = ['--samples', '8', '--top', '1', '--race-risk', '0.3', '--race'];
 
 (hasAddon && hasRedis ? describe : describe.skip)('a queue', () => {
@@ -152,6 +155,9 @@ const RACE = ['--samples', '8', '--top', '1', '--race-risk', '0.3', '--race'];
       expect(await worker.ended).toEqual([5, null]);
       expect(worker.stderr).toMatch(new RegExp(`error: The queue ${kind}://127.0.0.1:${port}/x cannot be reached: `));
     }
+    const scan = fleet.run(...SCAN, '--out', at('silent'), '--queue', `redis://127.0.0.1:${port}`);
+    expect(await scan.ended).toEqual([5, null]);
+    expect(existsSync(at('silent'))).toBe(false);
     silent.close();
   }, 120_000);
 
@@ -168,15 +174,29 @@ const RACE = ['--samples', '8', '--top', '1', '--race-risk', '0.3', '--race'];
     expect((await tell('--queue', redis.url, '--workers', '2')).stderr).toMatch(
       /--workers does not apply to a run on a queue/,
     );
-    const away = await tell('--queue', 'redis://:secret@127.0.0.1:1');
+    const away = await tell('--queue', AWAY);
     expect(away).toMatchObject({
       code: 5,
-      stderr: expect.stringMatching(/queue redis:\/\/127.0.0.1:1 cannot be reached: /) as string,
+      stderr: expect.stringMatching(
+        /queue redis:\/\/127.0.0.1:1 cannot be reached: .*\nhint: Check the address/,
+      ) as string,
     });
     const wrong = await tell('--queue', redis.url.replace('toy', 'other'));
     expect(wrong).toMatchObject({ code: 5, stderr: expect.stringMatching(/cannot be reached: .*WRONGPASS/) as string });
     expect(wrong.stderr).not.toContain('other@');
     expect((await tell('--queue', redis.url.replace(/\/\/.*@/, '//'))).stderr).toMatch(/it needs a password/);
+    expect(await tell('--queue', 'redis://:secret@nowhere.invalid:6379')).toMatchObject({
+      code: 5,
+      stderr: expect.stringMatching(
+        /queue redis:\/\/nowhere\.invalid:6379 cannot be reached: .*\nhint: Check the/,
+      ) as string,
+    });
+    for (const stage of ['translate', 'cotypicality', 'localize'])
+      expect({
+        stage,
+        ...(await cli([stage, GOLDEN, '--model', join(GOLDEN, 'tiny-sd15'), '--out', at('refused'), '--queue', AWAY])),
+      }).toMatchObject({ stage, code: 5, stderr: expect.stringContaining('cannot be reached') as string });
+    expect(existsSync(at('refused'))).toBe(false);
     expect(await cli(['status', folder])).toMatchObject({ code: 3 });
   });
 });

@@ -7,7 +7,7 @@ import { count } from '../../web/html.js';
 import type { PipelineEvent, SplitOptions } from '../options.js';
 import { Detached, type Counter } from '../progress.js';
 import type { Part, ShardCounts, ShardedStage } from '../stage.js';
-import { hasPassword, queueAddress, QUEUE_VARIABLE, type QueueAddress } from './address.js';
+import { hasPassword, queueAddress, QUEUE_VARIABLE } from './address.js';
 import { connect, type Connection } from './bull.js';
 import { describeRun, readDescriptor, writeDescriptor } from './descriptor.js';
 import { depthOf, discardJobs, enqueue, queuedRun, queueOf, refill, type FailedShard, type QueuedRun } from './jobs.js';
@@ -23,7 +23,6 @@ const NOBODY = 10_000;
 export interface Fleet {
   /** Returns when all shards of a part are finished: how many were while this call waited. */
   finish(part: Part, round?: number): Promise<number>;
-  close(): Promise<void>;
 }
 
 /** @throws INVALID_ARGUMENT for options of one machine */
@@ -38,37 +37,34 @@ function checkOptions(options: SplitOptions): void {
       );
 }
 
-/** The address that options name, and what they must not say beside it. */
-export function queueOfOptions(options: SplitOptions): QueueAddress {
+/**
+ * Connects to the queue that options name, before a run begins: one that cannot be reached leaves nothing behind.
+ *
+ * @throws INVALID_ARGUMENT for options beside it that do not apply; IO where it cannot be reached; SETUP without its packages
+ */
+export async function reachQueue(options: SplitOptions, { onLog }: Pick<Hooks<never>, 'onLog'>): Promise<Connection> {
   checkOptions(options);
-  return queueAddress(options.queue);
+  const address = queueAddress(options.queue);
+  if (hasPassword(options.queue ?? ''))
+    onLog?.(`A password on the command line is visible to all users of this machine: use ${QUEUE_VARIABLE}.`);
+  return connect(address, onLog);
 }
 
-/**
- * Hands a run that has begun to the workers of a queue.
- *
- * @throws IO where the queue cannot be reached; SETUP without its packages
- */
+/** Hands a run that has begun to the workers of a queue. */
 export async function engage(
+  connection: Connection,
   stage: ShardedStage,
   options: SplitOptions,
   counter: Counter,
   hooks: Hooks<PipelineEvent>,
 ): Promise<Fleet> {
-  const address = queueOfOptions(options);
-  if (hasPassword(options.queue ?? ''))
-    hooks.onLog?.(`A password on the command line is visible to all users of this machine: use ${QUEUE_VARIABLE}.`);
-  const connection = await connect(address, hooks.onLog);
   const run = stage.folder.place;
   const descriptor = await describeRun(stage, options, VERSION);
   await writeDescriptor(stage.folder.store, descriptor);
   const queued = queuedRun(run, descriptor);
   await discardJobs(connection, queued.id, 'failed'); // to be tried again
   const watch = new Watch(stage, connection, queued, counter, hooks);
-  return {
-    finish: async (part, round) => watch.finish(part, round),
-    close: async () => connection.close(hooks.signal?.aborted),
-  };
+  return { finish: async (part, round) => watch.finish(part, round) };
 }
 
 class Watch {
