@@ -14,6 +14,7 @@ import type { Size } from '../data/read-image.js';
 import { DiffmineError } from '../util/errors.js';
 import { sha256 } from '../util/sha256.js';
 import { LISTINGS } from './listings.js';
+import { newerFormat } from './format.js';
 import { safeName, unsafeName } from './names.js';
 import { MANIFEST } from './sharded-manifest.js';
 import type { Skipped } from './sharded.js';
@@ -171,14 +172,18 @@ async function fromShards(path: string): Promise<Pick<Parallel, 'sequences' | 'p
       cause,
     });
   const text = await readFile(join(path, MANIFEST), 'utf8');
-  let format: unknown;
+  let manifest: { format?: unknown } | null;
   try {
-    format = (JSON.parse(text) as { format?: unknown } | null)?.format;
+    manifest = JSON.parse(text) as { format?: unknown } | null;
   } catch (cause) {
     throw invalid(join(path, MANIFEST), 'is not JSON', cause);
   }
+  const [file, format] = [join(path, MANIFEST), manifest?.format];
   if (format !== TRANSLATION_FORMAT)
-    throw invalid(join(path, MANIFEST), `is of format ${JSON.stringify(format)}, not ${TRANSLATION_FORMAT}`);
+    throw (
+      newerFormat(file, manifest, TRANSLATION_FORMAT) ??
+      invalid(file, `is of format ${JSON.stringify(format)}, not ${TRANSLATION_FORMAT}`)
+    );
   const shards = join(path, 'shards');
   const names = (await readdir(shards).catch(() => [])).filter((name) => /^\d{5,}\.jsonl$/.test(name)).sort();
   const lines: TranslatedLine[][] = [];

@@ -1,11 +1,12 @@
 // The manifest of sharded work: fixed at the start, it determines every result. Each kind of work (scans, translations, co-typicality) describes its own here
 // as a Kind; what they have in common is how it is fingerprinted, compared and read.
-import { join } from 'node:path';
 import type { Dtype } from '../engine/types.js';
 import { DiffmineError } from '../util/errors.js';
 import { canonicalJson, fingerprintOf, type Json } from './fingerprint.js';
+import { newerFormat } from './format.js';
 import { LIST_RECORD, type ListRecord } from './list.js';
 import { members, number, oneOf, optional, text, whole, type Shape } from './shape.js';
+import { placeIn } from '../util/place.js';
 import { openStore } from './store/open.js';
 import type { RunStore } from './store/store.js';
 import type { Schema } from './tables.js';
@@ -147,7 +148,7 @@ export async function readManifestOf<M extends ShardedManifest>(
   const store = typeof place === 'string' ? await openStore(place) : place;
   try {
     const content = await store.read(MANIFEST);
-    return content && parseManifest(kind, content.toString(), join(store.place, MANIFEST));
+    return content && parseManifest(kind, content.toString(), placeIn(store.place, MANIFEST));
   } finally {
     if (store !== place) await store.close();
   }
@@ -168,7 +169,10 @@ function parseManifest<M extends ShardedManifest>(kind: Kind<M>, content: string
     throw invalid('is not JSON');
   }
   if (parsed?.format !== kind.format)
-    throw invalid(`is of format ${JSON.stringify(parsed?.format)}, not ${kind.format}`);
+    throw (
+      newerFormat(file, parsed, kind.format) ??
+      invalid(`is of format ${JSON.stringify(parsed?.format)}, not ${kind.format}`)
+    );
   const manifest = parsed as M;
   if (!ALL_HAVE(manifest) || !kind.shape(manifest))
     throw invalid('is damaged: fields are missing or have the wrong type');

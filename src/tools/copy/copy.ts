@@ -6,6 +6,7 @@ import { Bucket } from '../../util/s3/bucket.js';
 import { isBucket, placeIn } from '../../util/place.js';
 import { DiffmineError } from '../../util/errors.js';
 import type { Hooks } from '../../util/hooks.js';
+import { anyManifest, withStore } from '../queue/stored.js';
 
 export type CopyEvent = { type: 'copy'; done: number; total: number };
 
@@ -33,6 +34,7 @@ export async function pull(
 ): Promise<RunCopy> {
   checkPlace('source', source, 'bucket');
   checkPlace('folder', folder, 'directory');
+  await withStore(source, anyManifest);
   const { shards, files } = await pullRun(source, folder, hooks);
   const total = { from: source, to: folder, shards, files };
   if (await (await Bucket.open(source)).head(`${BASELINE}/manifest.json`)) {
@@ -54,6 +56,7 @@ export async function push(
 ): Promise<RunCopy> {
   checkPlace('run', run, 'directory');
   checkPlace('destination', destination, 'bucket');
+  await withStore(run, anyManifest);
   const { shards, files } = await pushRun(run, destination, hooks);
   const total = { from: run, to: destination, shards, files };
   if (existsSync(join(run, BASELINE, 'manifest.json'))) {

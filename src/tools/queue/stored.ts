@@ -1,5 +1,6 @@
 // A run of any stage as its folder shows it: how many shards there are, and which are missing. Needs no model, no dataset and no queue.
 import type { Standing } from '../../pipeline/standing.js';
+import { newerFormat } from '../../runs/format.js';
 import { RUN_FORMAT, type Manifest } from '../../runs/manifest.js';
 import { TRANSLATION_FORMAT } from '../../runs/parallel.js';
 import { RoundsFolder } from '../../runs/rounds.js';
@@ -10,6 +11,7 @@ import { openStore } from '../../runs/store/open.js';
 import type { RunStore } from '../../runs/store/store.js';
 import { COTYPICALITY_FORMAT } from '../../stages/cotypicality/run.js';
 import { DiffmineError } from '../../util/errors.js';
+import { placeIn } from '../../util/place.js';
 
 /** What every run's manifest has. */
 interface AnyManifest {
@@ -101,14 +103,22 @@ export async function withStore<T>(place: string, task: (store: RunStore) => Pro
   }
 }
 
-async function readManifest(store: RunStore): Promise<AnyManifest> {
+/** A manifest as it stands; undefined if there is none that can be read. @throws RUN_INVALID for one of a newer diffmine */
+export async function anyManifest(store: RunStore): Promise<unknown> {
   const content = (await store.read(MANIFEST))?.toString('utf8') ?? '';
   let value: unknown;
   try {
     value = JSON.parse(content);
   } catch {
-    value = undefined;
+    return undefined;
   }
+  const newer = newerFormat(placeIn(store.place, MANIFEST), value, ...FORMATS);
+  if (newer) throw newer;
+  return value;
+}
+
+async function readManifest(store: RunStore): Promise<AnyManifest> {
+  const value = await anyManifest(store);
   if (!SHAPE(value) || !FORMATS.includes((value as AnyManifest).format))
     throw new DiffmineError(
       'RUN_INVALID',
