@@ -20,6 +20,7 @@ import sharp, { type Sharp } from 'sharp';
 import type { ErrorCode } from '../../src/util/errors.js';
 import { EXIT_CODES } from '../../src/util/errors.js';
 import { NO_MAP } from '../../src/stages/report/map.js';
+import { removeInTheEnd } from '../helpers/disk.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 import { cli, type Ran } from './cli.js';
 
@@ -557,17 +558,35 @@ describe('interruption', () => {
     expect(stopped.stderr).toContain('error: Interrupted.');
     expect(stopped.stderr).toMatch(/hint: Kept: 0 of 1 shard \(0 of 12 images\).* Run the same command to resume\./);
   });
+
+  test('a second SIGTERM ends the scan at once; the same command resumes it', async () => {
+    const out = path.join(fresh('run'), 'run');
+    const args = ['scan', DATASET, '--model', MODEL, '--out', out, ...QUICK, '--samples', '40', '--shard-size', '2'];
+    let sent = 0;
+    const ended = await cli([...args, '-v'], {
+      onStderr: (text, kill) => {
+        if ((sent === 0 && text.includes('Shard ')) || (sent === 1 && text.includes('SIGTERM'))) {
+          sent += 1;
+          kill('SIGTERM');
+        }
+      },
+    });
+    expect(sent).toBe(2);
+    expect(['SIGTERM', null]).toContain(ended.signal); // null: it was faster
+    const resumed = await cli([...args, '--json']);
+    expect(JSON.parse(resumed.stdout)).toMatchObject({ complete: true, resumed: true, scored: 12 });
+    expect(readdirSync(out, { recursive: true, encoding: 'utf8' }).filter((name) => name.includes('.tmp-'))).toEqual(
+      [],
+    );
+  });
 });
 
 // 1 MB of tmpfs, where this process may mount one; apart from the scratch folder, which could not be removed around it.
 const disk = mkdtempSync(path.join(tmpdir(), 'diffmine-disk-'));
+removeInTheEnd(disk, disk);
 const mounted =
   process.platform === 'linux' && spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', disk]).status === 0;
 if (!mounted) console.log('skipped: the full-disk test, because no tmpfs may be mounted here');
-afterAll(() => {
-  if (mounted) spawnSync('umount', [disk]);
-  rmSync(disk, { recursive: true });
-});
 
 (mounted ? test : test.skip)('a full disk is an error that says so, and finished work is kept', async () => {
   const out = path.join(disk, 'run');

@@ -21,6 +21,7 @@ import { findLibTorch } from '../../scripts/libtorch.mjs';
 import { configure } from '../../scripts/steps.mjs';
 import { resultBytes } from '../helpers/bytes.js';
 import { Fleet } from '../helpers/fleet.js';
+import { removeInTheEnd } from '../helpers/disk.js';
 import { filesOf, startHub, type HubServer } from '../helpers/hub-server.js';
 import { isNightly, nightlyTest } from '../helpers/nightly.js';
 import { hasRedis, RedisServer } from '../helpers/redis.js';
@@ -40,6 +41,7 @@ const FILLED = [0.02, 0.5, 0.95];
 const folder = mkdtempSync(join(tmpdir(), 'diffmine-full-'));
 const disk = join(folder, 'disk');
 mkdirSync(disk);
+removeInTheEnd(disk, folder);
 const mount = (options: string): boolean =>
   spawnSync('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', disk]).status === 0;
 const umount = (): void => void spawnSync('umount', ['-l', disk]);
@@ -157,10 +159,6 @@ const copied = (name: string) => (): void => cpSync(at(name), join(disk, name), 
     writeFileSync(at('boxes.csv'), ['image,x,y,w,h', ...images.map((image) => `${image},4,4,16,16`)].join('\n'));
     if (isNightly) await ok(translate(at('parallel')));
   }, 300_000);
-  afterAll(() => {
-    umount();
-    rmSync(folder, { recursive: true, force: true });
-  });
 
   const mine: Work = { args: ['mine', join(disk, 'scanned'), '--clusters', '2'], prepare: copied('scanned') };
   test('mine', async () => fill(mine, [0.6]), 300_000);

@@ -1,6 +1,6 @@
 // A scan on a queue (Redis): workers that are killed and stopped, a shard that fails, a worker of another version, a race. The bytes are those of a scan
 // without a queue. More faults: queue-faults.test.ts.
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -78,6 +78,30 @@ const RACE = ['--samples', '8', '--top', '1', '--race-risk', '0.3', '--race'];
     expect((await cli(['status', at('run')], { env })).stdout).toBe(
       `Run ${at('run')}: complete, 6 of 6 shards finished.\n`,
     );
+  }, 300_000);
+
+  test('a second SIGTERM ends a worker at once; a run that was moved is worked on where it was found', async () => {
+    const scan = fleet.run(...SCAN, '--out', at('first-place'), '--queue');
+    await scan.until(/6 shards in the queue/);
+    const worker = fleet.worker();
+    await worker.until(/Finished shard/);
+    worker.child.kill('SIGTERM');
+    await worker.until(/Returning the current shards/);
+    worker.child.kill('SIGTERM');
+    expect([
+      [null, 'SIGTERM'],
+      [130, null],
+    ]).toContainEqual(await worker.ended); // it may have been faster
+    scan.child.kill('SIGTERM');
+    expect(await scan.ended).toEqual([130, null]);
+
+    const env = { DIFFMINE_QUEUE: redis.url };
+    expect(await cli(['cancel', at('first-place')], { env })).toMatchObject({ code: 0 });
+    renameSync(at('first-place'), at('second-place'));
+    expect(await cli(['retry', at('second-place')], { env })).toMatchObject({ code: 0 });
+    expect(await fleet.worker('--exit-when-done').ended).toEqual([0, null]);
+    expect(existsSync(at('first-place'))).toBe(false);
+    expect(bytesOf('second-place')).toEqual(reference);
   }, 300_000);
 
   test('a model that gives NaN fails each shard once; status names them; retry and cancel', async () => {
