@@ -138,14 +138,18 @@ import { cli, hasAddon, ROOT } from './cli.js';
   );
 
   (hasPostgres ? test : test.skip)(
-    'PostgreSQL hands out the shards',
+    'PostgreSQL hands out the shards, and takes back those of a worker that is stopped',
     async () => {
       const server = await PostgresServer.start(at('postgres'));
       try {
         fleet = new Fleet(server.url);
         const scan = fleet.run(...SCAN, '--out', at('by-postgres'), '--queue');
         await scan.until(/6 shards in the queue/);
-        fleet.worker();
+        const stopped = fleet.worker();
+        await stopped.until(/Finished shard/);
+        stopped.child.kill('SIGTERM');
+        expect(await stopped.ended).toEqual([130, null]);
+        expect(await fleet.worker('--exit-when-done').ended).toEqual([0, null]);
         expect(await scan.ended).toEqual([0, null]);
         expectSame('by-postgres');
       } finally {

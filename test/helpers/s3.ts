@@ -92,8 +92,10 @@ export class S3Server {
   }
 }
 
+const REFUSALS = { 403: 'AccessDenied', 409: 'ConditionalRequestConflict', 503: 'SlowDown' } as const;
+
 /** What a proxy does with a request: passes it on; answers with a status; passes it on and drops the answer, or says that what was refused was done. */
-export type Fate = 'pass' | 'lose' | 'accept' | 409 | 503;
+export type Fate = 'pass' | 'lose' | 'accept' | keyof typeof REFUSALS;
 
 /** A proxy on a port of its own. */
 export class FaultyProxy {
@@ -119,7 +121,7 @@ export class FaultyProxy {
     if (typeof fate === 'number') {
       incoming.resume();
       incoming.once('end', () => {
-        const code = fate === 409 ? 'ConditionalRequestConflict' : 'SlowDown';
+        const code = REFUSALS[fate];
         outgoing.writeHead(fate, { 'content-type': 'application/xml' });
         outgoing.end(`<?xml version="1.0"?><Error><Code>${code}</Code><Message>${code}</Message></Error>`);
       });
