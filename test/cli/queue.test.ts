@@ -220,6 +220,13 @@ const RACE = ['--samples', '8', '--top', '1', '--race-risk', '0.3', '--race'];
         stage,
         ...(await cli([stage, GOLDEN, '--model', join(GOLDEN, 'tiny-sd15'), '--out', at('refused'), '--queue', AWAY])),
       }).toMatchObject({ stage, code: 5, stderr: expect.stringContaining('cannot be reached') as string });
+    const inBucket = ['cotypicality', 's3://runs/x', '--model', join(GOLDEN, 'tiny-sd15'), '--out', at('refused')];
+    expect(await cli([...inBucket, '--queue', AWAY])).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(
+        /--queue does not apply to a translation in a bucket.*\nhint: .*diffmine pull/,
+      ) as string,
+    });
     expect(existsSync(at('refused'))).toBe(false);
     expect(await cli(['status', folder])).toMatchObject({ code: 3 });
   });

@@ -1,6 +1,6 @@
 // Disks of tests.
 import { spawn } from 'node:child_process';
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
 
 /** Unmounts a disk and removes a folder when this process ends, also by kill -9: no mount is left behind. */
 export function removeInTheEnd(disk: string, folder: string): void {
@@ -10,5 +10,5 @@ export function removeInTheEnd(disk: string, folder: string): void {
     stdio: ['pipe', 'ignore', 'ignore'],
   });
   waiting.unref();
-  (waiting.stdin as Socket).unref();
+  if (waiting.stdin instanceof Socket) waiting.stdin.unref(); // or this process would wait for it
 }

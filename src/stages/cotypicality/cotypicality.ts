@@ -11,6 +11,7 @@ import { writeChangesReport } from './report.js';
 import { open, type CotypicalityStage } from './stage.js';
 import { OWN_NAMES } from '../../runs/parallel.js';
 import { withLocalRun } from '../../runs/store/copy.js';
+import { isBucket } from '../../util/place.js';
 import type { Hooks } from '../../util/hooks.js';
 
 /** Files of a shard that places are grouped by: without maps, which are most of it. */
@@ -27,6 +28,14 @@ export async function cotypicality(
   options: CotypicalityOptions,
   hooks: Hooks<CotypicalityEvent> = {},
 ): Promise<CotypicalitySummary> {
+  // it is copied to a temporary folder, which only this machine has
+  if (options.queue !== undefined && isBucket(options.parallel))
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `\`queue\` does not apply to a translation in a bucket (${options.parallel}).`,
+      'Copy it to a directory that all workers see, with diffmine pull, and give that.',
+      { option: 'queue' },
+    );
   const reads = (name: string): boolean =>
     !/\/reconstruction\.png$/.test(name) && !(OWN_NAMES as readonly string[]).includes(name);
   return withLocalRun(options.parallel, hooks, { reads, makes: [], lock: '' }, async (parallel, local) =>
