@@ -1,4 +1,4 @@
-// Packs what a release publishes, as tarballs; docs/contributing/release.md.
+// Packs what a release publishes, as tarballs; docs/contributing/packages.md.
 //   node scripts/pack.mjs platform [--cuda] [--as-built] [--out FOLDER]      the addon for the platform it runs on: @diffmine/linux-x64
 //   node scripts/pack.mjs main [--platforms NAME,...] [--out FOLDER]         diffmine itself, which asks for the platform packages
 // --as-built takes the addon in build/ without looking whether it is up to date. FOLDER is packages/ unless given.

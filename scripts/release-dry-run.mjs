@@ -1,5 +1,5 @@
 // A release end to end against a registry on this machine: packs every package, publishes it there, installs diffmine from there into an empty
-// folder without compilers on the PATH, and runs the demo. Nothing leaves the machine; docs/contributing/release.md.
+// folder without compilers on the PATH, and runs the demo. Nothing leaves the machine; docs/contributing/packages.md.
 //   node scripts/release-dry-run.mjs [--as-built] [--whole] [--keep]
 // --as-built packs the addon in build/ as it is. --whole runs the demo as a user does, not on a few images. --keep leaves the folder.
 import { spawn } from 'node:child_process';

@@ -40,7 +40,7 @@ it('has a lock that names the packages of every platform, without which npm ci r
   ).toEqual([]);
 });
 
-/** Of the tarballs and the installed packages; docs/contributing/release.md says why the demo's weights are part of it. */
+/** Of the tarballs and the installed packages; docs/contributing/packages.md says why the demo's weights are part of it. */
 const LIMITS = { main: 9e6, platform: 2e6, installed: 200e6 };
 
 const platform = `${process.platform}-${process.arch}`;
