@@ -7,7 +7,7 @@ import type { Hooks } from '../util/hooks.js';
 export type DtypeChoice = (typeof DTYPE_CHOICES)[number];
 
 /**
- * What results are used for. A ranking, and a model trained from scratch, may lose at most a tenth of what another seed costs them;
+ * What results are used for. A ranking may lose at most a tenth of what another seed costs it, and a model trained from scratch less than another seed;
  * docs/results/reduced-precision.md shows that for bf16 on a CPU. No study covers images that are sampled or translated, or the fine-tuning of a model.
  */
 export type Task = 'ranking' | 'training' | 'fine-tuning' | 'images';
