@@ -29,7 +29,7 @@ export function timeText(
   const perSecond = `${significant(rate, 3)} ${unit} per second`;
   const where = device === null ? '' : ` on ${device} in ${dtype}`;
   return hoursAtMost === undefined
-    ? `about ${duration(3600 * hours)}${where} at ${perSecond} (${rateFrom})`
+    ? `about ${duration(3600 * hours)}${where} at ${perSecond} (${rateFrom === 'earlier' ? 'the last rate measured here' : rateFrom})`
     : `about ${duration(3600 * hours)} to ${duration(3600 * hoursAtMost)}${where} at up to ${perSecond} (computed from ${computedFrom})`;
 }
 

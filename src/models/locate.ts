@@ -4,7 +4,7 @@ import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { DiffmineError } from '../util/errors.js';
 import type { Wanted } from './hub/files.js';
-import { snapshotOf, type HubHooks } from './hub/hub.js';
+import { cached, snapshotOf, type HubHooks } from './hub/hub.js';
 import { formatHubId, parseHubId, type HubId } from './hub/id.js';
 
 /** What a model of the hub is known by, wherever its files are. */
@@ -49,6 +49,12 @@ export async function locate(location: string, { variant, t5 }: Wanted, hooks: H
       hooks.onLog?.(`Using the local path '${location}', not a model of this name on the Hugging Face hub.`);
     return { path: location, variant };
   }
+  if (hooks.download === false && !(await cached(id, { t5 })))
+    throw new DiffmineError(
+      'MODEL_INVALID',
+      `The model ${formatHubId(id)} is not in the cache, and a dry run downloads nothing.`,
+      `Download it first with diffmine pull ${formatHubId(id)}; with --dry-run that lists its files and their sizes.`,
+    );
   const { commit, path } = await snapshotOf(id, { t5 }, hooks);
   hooks.onLog?.(`Using ${id.name} at ${commit.slice(0, 8)} of the Hugging Face hub: ${path}`);
   return { path, variant: id.variant, hub: { id: id.name, revision: commit } };

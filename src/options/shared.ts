@@ -150,6 +150,12 @@ export const IMAGE_DTYPE = option(fields.oneOf(DTYPE_CHOICES).default('auto'), {
   description: 'dtype of the UNet; auto is fp32; fp16 on a CPU needs hardware support (see diffmine doctor)',
 });
 
+/** Of commands that run long. */
+export const DRY_RUN = option(fields.flag().default(false), {
+  group: 'Run folder',
+  description: 'Print what would be done, what it costs and where it would be written; compute and write nothing',
+});
+
 /** What is computed with. */
 export const DEVICE = {
   device: option(fields.device().default('auto'), {

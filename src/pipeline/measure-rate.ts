@@ -24,11 +24,14 @@ export interface Measured {
 /**
  * UNet calls per second of an engine of its own. Its input is zero, which makes no difference to the time. After a sample to warm up it times as many as
  * take about a second, at most a batch.
+ *
+ * @param keep takes the engine over, with its model; without it the engine is disposed
  */
 export async function measureRate(
   { model, shape, prompts, dtype, batch }: Measured,
   options: Pick<EngineOptions, 'device' | 'threads' | 'tune'>,
   call: CallOptions = {},
+  keep?: (engine: Engine) => void,
 ): Promise<number> {
   const { signal } = call;
   const engine = new Engine({ ...options, dtype });
@@ -62,10 +65,16 @@ export async function measureRate(
     await time(1);
     const each = await time(1);
     const samples = Math.max(1, Math.min(Math.floor(batch / CALLS), Math.floor(SECONDS / each)));
-    if (samples === 1) return CALLS / each;
-    await time(samples); // a new shape takes longer once
-    return (samples * CALLS) / (await time(samples));
-  } finally {
+    let rate = CALLS / each;
+    if (samples > 1) {
+      await time(samples); // a new shape takes longer once
+      rate = (samples * CALLS) / (await time(samples));
+    }
+    if (keep) keep(engine);
+    else await engine.dispose();
+    return rate;
+  } catch (error) {
     await engine.dispose();
+    throw error;
   }
 }

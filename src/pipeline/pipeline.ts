@@ -49,6 +49,8 @@ export async function runPipeline<Options extends SplitOptions, Stage extends Sh
     } catch (error) {
       await stage.folder.store.close();
       throw error;
+    } finally {
+      await stage.ready?.dispose();
     }
   } finally {
     await queue?.close(hooks.signal?.aborted);
@@ -252,19 +254,24 @@ export async function startEngine(
   threads: number | undefined,
   hooks: Hooks<PipelineEvent>,
 ): Promise<StartedEngine> {
-  const engine = new Engine({
-    device: stage.devices[0].id,
-    dtype: stage.folder.manifest.options.dtype,
-    threads: threads ?? 0,
-    ...stage.engine,
-  });
+  const { ready } = stage;
+  stage.ready = undefined;
+  const engine =
+    ready ??
+    new Engine({
+      device: stage.devices[0].id,
+      dtype: stage.folder.manifest.options.dtype,
+      threads: threads ?? 0,
+      ...stage.engine,
+    });
   try {
     const call = { signal: hooks.signal };
-    await engine.loadModel(stage.model.source, {
-      ...call,
-      onProgress: (event) =>
-        event.type === 'load' && hooks.onProgress?.({ type: 'load', done: event.done, total: event.total }),
-    });
+    if (!ready)
+      await engine.loadModel(stage.model.source, {
+        ...call,
+        onProgress: (event) =>
+          event.type === 'load' && hooks.onProgress?.({ type: 'load', done: event.done, total: event.total }),
+      });
     const workOn = await stage.prepare(engine, call);
     return {
       shard: async (assigned, counter, hooks) => {

@@ -2,6 +2,7 @@
 // costs files and requests. A run that exists keeps its size.
 import { DiffmineError } from '../util/errors.js';
 import type { Hooks } from '../util/hooks.js';
+import type { Engine } from '../engine/index.js';
 import type { DeviceInfo, EngineOptions } from '../engine/types.js';
 import type { ModelFolder } from '../models/index.js';
 import type { Draft, ShardedManifest, ShardRate } from '../runs/sharded-manifest.js';
@@ -111,6 +112,7 @@ export async function measuredRate<M extends ShardedManifest>(
   prompts: readonly [string | null, string | null],
   engine: Pick<EngineOptions, 'tune'>,
   { signal, onProgress }: Hooks<PipelineEvent>,
+  keep?: (engine: Engine) => void,
 ): Promise<ShardRate> {
   const { draft, model, devices, shape } = planned;
   const [device] = devices;
@@ -123,6 +125,7 @@ export async function measuredRate<M extends ShardedManifest>(
       onProgress: (event) =>
         event.type === 'load' && onProgress?.({ type: 'load', done: event.done, total: event.total }),
     },
+    keep,
   );
   const unetCallsPerSecond = rounded(each * devicesOf(split, device));
   await rememberRate(keyOf(planned, split), unetCallsPerSecond);
@@ -139,6 +142,7 @@ function devicesOf(options: SplitOptions, device: DeviceInfo): number {
  * which is computed elsewhere.
  *
  * @param prompts two of the run's conditions
+ * @param keep takes over the engine that a rate was measured with
  */
 export async function withShardSize<M extends ShardedManifest>(
   planned: Planned<M>,
@@ -146,6 +150,7 @@ export async function withShardSize<M extends ShardedManifest>(
   prompts: readonly [string | null, string | null],
   engine: Pick<EngineOptions, 'tune'>,
   hooks: Hooks<PipelineEvent>,
+  keep?: (engine: Engine) => void,
 ): Promise<Draft<M>> {
   const { draft, devices, begun, divided } = planned;
   if (!isAuto(options.shardSize) || begun) return draft;
@@ -153,7 +158,7 @@ export async function withShardSize<M extends ShardedManifest>(
   const rate =
     known?.from === 'earlier' || options.queue !== undefined
       ? known
-      : await measuredRate(planned, options, prompts, engine, hooks).catch((error: unknown) => {
+      : await measuredRate(planned, options, prompts, engine, hooks, keep).catch((error: unknown) => {
           // the work itself takes a smaller batch then, or names the image
           if (error instanceof DiffmineError && ['OUT_OF_MEMORY', 'NUMERICS'].includes(error.code)) return known;
           throw error;

@@ -81,6 +81,8 @@ export interface ShardedStage<M extends ShardedManifest = ShardedManifest> exten
   devices: readonly [DeviceInfo, ...DeviceInfo[]];
   /** other options of each engine */
   engine?: Pick<EngineOptions, 'tune'>;
+  /** an engine of this process that has loaded the model already, to measure a rate: taken by the work, or disposed */
+  ready?: Engine | undefined;
   /** smallest batch that a shard can be done with */
   minBatch: number;
   /** work before the shards of `folder` */

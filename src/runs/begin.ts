@@ -118,6 +118,32 @@ async function begin<M extends ShardedManifest, R extends Row>(
   );
 }
 
+/** @throws RUN_MISMATCH if a place where work could begin holds anything else. Nothing is written */
+export async function checkVacant(place: string, noun: string): Promise<void> {
+  const store = await openStore(place);
+  try {
+    await refuseForeign(store, place, noun);
+  } finally {
+    await store.close();
+  }
+}
+
+async function refuseForeign(store: RunStore, place: string, noun: string): Promise<void> {
+  const own = ['shards', 'locks', 'index', MANIFEST, LIST];
+  const ours = (name: string): boolean =>
+    own.includes(name) ||
+    (isBucket(store.place) && name.startsWith('.probe-')) ||
+    [MANIFEST, LIST].some((file) => name.startsWith(`.${file}.tmp-`));
+  const foreign = (await store.entries()).find((name) => !ours(name) && !LITTER.test(name));
+  if (foreign !== undefined) {
+    throw new DiffmineError(
+      'RUN_MISMATCH',
+      `${place} is not empty and not a ${noun} folder (it has ${JSON.stringify(foreign)}).`,
+      'Give `out` a new or empty folder.',
+    );
+  }
+}
+
 /** Writes list and manifest unless another process was first; returns what stands. */
 async function writeFirst<M extends ShardedManifest>(
   kind: Kind<M>,
@@ -128,19 +154,7 @@ async function writeFirst<M extends ShardedManifest>(
   { signal, onLog }: BeginOptions,
 ): Promise<M> {
   const folder = store.path;
-  const own = ['shards', 'locks', 'index', MANIFEST, LIST];
-  const ours = (name: string): boolean =>
-    own.includes(name) ||
-    (isBucket(store.place) && name.startsWith('.probe-')) ||
-    [MANIFEST, LIST].some((file) => name.startsWith(`.${file}.tmp-`));
-  const foreign = (await store.entries()).find((name) => !ours(name) && !LITTER.test(name));
-  if (foreign !== undefined) {
-    throw new DiffmineError(
-      'RUN_MISMATCH',
-      `${place} is not empty and not a ${kind.noun} folder (it has ${JSON.stringify(foreign)}).`,
-      'Give `out` a new or empty folder.',
-    );
-  }
+  await refuseForeign(store, place, kind.noun);
   for (const name of ['shards', 'locks']) await makeFolder(join(folder, name));
   const lock = await store.locks.wait('begin', {
     signal,

@@ -14,4 +14,6 @@ export interface Hooks<Event = Progress> {
   onProgress?: ((event: Event) => void) | undefined;
   /** called with one sentence at a time: what was chosen, what the work waits for */
   onLog?: ((sentence: string) => void) | undefined;
+  /** false: a model of the Hugging Face hub that is not cached is an error, instead of being downloaded */
+  download?: false;
 }

@@ -104,9 +104,22 @@ describe('a size', () => {
   });
 });
 
+const imagesOf = async (out: string): Promise<unknown[]> => {
+  const run = await Run.open(at(out));
+  const found: unknown[] = [];
+  for await (const row of run.images()) found.push(row);
+  return found;
+};
+
 describe('a run', () => {
   test('is measured once on a machine; then it is divided by the rate that is known, and keeps its shards', async () => {
-    const first = await scan(base('first'));
+    let loads = 0;
+    const first = await scan(base('first'), {
+      onProgress: (event) => {
+        if (event.type === 'load' && event.done === event.total) loads += 1;
+      },
+    });
+    expect(loads).toBe(1); // the engine that measured the rate scores
     expect(first.shards.total).toBe(1); // 20 images of a tiny model
     const { shardRate } = manifestOf('first');
     expect(shardRate).toMatchObject({ from: 'measured' });
@@ -115,14 +128,21 @@ describe('a run', () => {
     pretend(1);
     const second = await scan(base('second'));
     expect(second.shards.total).toBe(3);
+    expect(await imagesOf('second')).toEqual(await imagesOf('first'));
     expect(manifestOf('second')).toMatchObject({
       options: { shardSize: 8 },
       shardRate: { unetCallsPerSecond: 1, from: 'earlier' },
     });
     pretend(0.5);
-    expect(await planScan(base('second'))).toMatchObject({ begun: { shards: 3 }, estimate: { shards: 3 } });
+    expect(await planScan(base('second'), [])).toMatchObject({
+      shards: { total: 3, done: 3 },
+      estimate: { shards: 3 },
+    });
     expect(await scan(base('second'))).toMatchObject({ resumed: true, complete: true, shards: { total: 3, here: 0 } });
-    expect(await planScan(base('third'))).toMatchObject({ begun: null, estimate: { shards: 5 } });
+    expect(await planScan(base('third'), [])).toMatchObject({
+      ...{ shards: { total: 5, done: 0 }, rate: { perSecond: 0.5, from: 'earlier' }, seconds: 320 },
+      estimate: { shards: 5, rateFrom: 'earlier' },
+    });
     expect((await estimate({ ...base('third'), rate: 2 })).shards).toBe(2);
     const given = await scan({ ...base('given'), shardSize: 10 });
     expect(given.shards.total).toBe(2);
@@ -152,13 +172,7 @@ describe('a run', () => {
     pretend(0.2);
     const divided = await scan(base('divided'));
     expect([whole.shards.total, divided.shards.total]).toEqual([1, 10]);
-    const images = async (out: string): Promise<unknown[]> => {
-      const run = await Run.open(at(out));
-      const found: unknown[] = [];
-      for await (const row of run.images()) found.push(row);
-      return found;
-    };
-    expect(await images('divided')).toEqual(await images('whole'));
+    expect(await imagesOf('divided')).toEqual(await imagesOf('whole'));
   });
 });
 

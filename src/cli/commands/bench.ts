@@ -12,7 +12,10 @@ import { writeFileAtomic } from '../../runs/atomic.js';
 import { resolved } from '../../options/check.js';
 import { BENCH } from '../../tools/bench/options.js';
 import { benchText } from '../bench-text.js';
+import { optionsOf } from '../../options/option.js';
+import { DRY_RUN } from '../../options/shared.js';
 import { command } from '../command.js';
+import { benchPlanText } from '../dry-run.js';
 
 type Values = z.output<typeof BENCH>;
 
@@ -109,7 +112,7 @@ async function benchOptionsOf(
 
 export const benchCommand = command({
   native: true,
-  options: BENCH,
+  options: optionsOf('bench', { ...BENCH.shape, dryRun: DRY_RUN }),
   examples: [
     [
       'diffmine bench --device cuda --batch 64,128 --out bench.json',
@@ -126,10 +129,10 @@ export const benchCommand = command({
       "The same for Stable Diffusion 1.5's UNet",
     ],
   ],
-  async handle(given, { output, signal }) {
+  async handle({ dryRun, ...given }, { output, signal }) {
     const values = resolved(BENCH, given);
     checkTogether(values, given);
-    const { bench } = await import('../../tools/bench/bench.js');
+    const { bench, planBench } = await import('../../tools/bench/bench.js');
     const { compare } = await import('../../tools/bench/compare.js');
     const { readBaseline } = await import('../../tools/bench/report.js');
     const { chooseDevice } = await import('../../runs/device.js');
@@ -139,6 +142,11 @@ export const benchCommand = command({
     const { id: device } = chooseDevice(values.device, 'fp32');
     const options = await benchOptionsOf(values, device, baseline);
     for (const dtype of options.dtypes) chooseDevice(device, dtype);
+    if (dryRun) {
+      const writes = [values.out, summary?.file].filter((file) => file !== undefined);
+      const plan = await planBench(options, writes, { signal, onLog: (line) => output.log(line) });
+      return { text: benchPlanText(plan), json: plan };
+    }
     const report = await bench(options, { signal, onLog: (line) => output.log(line) });
     const comparison = baseline && compare(baseline, report, values.tolerance);
     if (values.out !== undefined) await writeFileAtomic(values.out, `${JSON.stringify(report, null, 1)}\n`);

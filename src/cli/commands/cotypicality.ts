@@ -2,7 +2,10 @@
 import { COTYPICALITY, type CotypicalityEvent, type CotypicalitySummary } from '../../stages/cotypicality/options.js';
 import { count, significant } from '../../web/html.js';
 import { closing, state } from '../closing.js';
+import { optionsOf } from '../../options/option.js';
+import { DRY_RUN } from '../../options/shared.js';
 import { command } from '../command.js';
+import { dryRunHooks, planned } from '../dry-run.js';
 import { table, type Output } from '../output.js';
 import { onScan, stoppingOf } from '../stages.js';
 import { RESUME_HINT } from './scan.js';
@@ -87,7 +90,7 @@ function onCotypicality(output: Output): (event: CotypicalityEvent) => void {
 
 export const cotypicalityCommand = command({
   native: true,
-  options: COTYPICALITY,
+  options: optionsOf('cotypicality', { ...COTYPICALITY.shape, dryRun: DRY_RUN }),
   examples: [
     ['diffmine cotypicality parallel --model sd15 --out changes --preset geo', "The paper's setting for countries"],
     [
@@ -97,8 +100,9 @@ export const cotypicalityCommand = command({
   ],
   resumeHint: RESUME_HINT,
   stopping: stoppingOf,
-  async handle(values, { output, signal }) {
-    const { cotypicality } = await import('../../stages/cotypicality/cotypicality.js');
+  async handle({ dryRun, ...values }, { output, signal }) {
+    const { planCotypicality, cotypicality } = await import('../../stages/cotypicality/cotypicality.js');
+    if (dryRun) return planned(await planCotypicality(values, dryRunHooks(output, signal)));
     const hooks = { signal, onProgress: onCotypicality(output), onLog: (line: string) => output.log(line) };
     const summary = await cotypicality(values, hooks);
     for (const note of summary.notes) output.log(note);

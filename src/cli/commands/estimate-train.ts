@@ -7,7 +7,11 @@ import { command } from '../command.js';
 import { leastMemoryLine, line, operationCount, priceLine, timeText } from '../estimates.js';
 
 /** @param unmeasured how to learn the time, where it is not known */
-export function trainingText(found: TrainingEstimate, unmeasured = 'give --rate, or with --like a --device'): string {
+export function trainingText(
+  found: TrainingEstimate,
+  unmeasured = 'give --rate, or with --like a --device',
+  time = timeText(found, 'steps', unmeasured),
+): string {
   const { memory, disk, device, dtype } = found;
   const of = memory.available === null ? '' : ` of ${byteSize(memory.available)}${device === 'cpu' ? ' free' : ''}`;
   const epochs =
@@ -31,7 +35,7 @@ export function trainingText(found: TrainingEstimate, unmeasured = 'give --rate,
             `${byteSize(disk.total)}, ${byteSize(disk.peak)} while a checkpoint is written (computed: ${count(disk.kept, 'checkpoint')} of ${byteSize(disk.checkpoint)}, model ${byteSize(disk.model)})`,
           ),
         ]),
-    line('time', timeText(found, 'steps', unmeasured)),
+    line('time', time),
     ...priceLine(found),
     ...(memory.fits === false
       ? [

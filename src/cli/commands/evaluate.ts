@@ -10,7 +10,9 @@ import {
 } from '../../stages/evaluate/options.js';
 import { rivalName } from '../../runs/contrast.js';
 import { count, significant } from '../../web/html.js';
+import { DRY_RUN } from '../../options/shared.js';
 import { command } from '../command.js';
+import { dryRunHooks, planned } from '../dry-run.js';
 import { RUN } from '../options.js';
 import { table } from '../output.js';
 
@@ -160,7 +162,7 @@ function beside(summary: EvaluateSummary): string[] {
 }
 
 export const evaluateCommand = command({
-  options: optionsOf('evaluate', { ...RUN, ...EVALUATE.shape }),
+  options: optionsOf('evaluate', { ...RUN, ...EVALUATE.shape, dryRun: DRY_RUN }),
   examples: [
     ['diffmine evaluate run --boxes world/boxes.csv', 'With 95% intervals; colors and random patches as controls'],
     [
@@ -169,8 +171,9 @@ export const evaluateCommand = command({
     ],
   ],
   native: true,
-  async handle({ run, ...options }, { output, signal }) {
-    const { evaluate } = await import('../../stages/evaluate/evaluate.js');
+  async handle({ run, dryRun, ...options }, { output, signal }) {
+    const { planEvaluation, evaluate } = await import('../../stages/evaluate/evaluate.js');
+    if (dryRun) return planned(await planEvaluation({ run, ...options }, dryRunHooks(output, signal)));
     const hooks = { signal, onProgress: output.progress, onLog: (line: string) => output.log(line) };
     const summary = await evaluate({ run, ...options }, hooks);
     return { text: evaluateText(summary), json: summary };

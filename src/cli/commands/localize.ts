@@ -9,7 +9,10 @@ import {
 } from '../../stages/localize/options.js';
 import { rivalName } from '../../runs/contrast.js';
 import { count } from '../../web/html.js';
+import { optionsOf } from '../../options/option.js';
+import { DRY_RUN } from '../../options/shared.js';
 import { command } from '../command.js';
+import { dryRunHooks, localizePlanText } from '../dry-run.js';
 import { table, type Output } from '../output.js';
 import { onScan, stoppingOf } from '../stages.js';
 import { requireScores, RESUME_HINT, scanText } from './scan.js';
@@ -86,7 +89,7 @@ function onLocalize(output: Output): (event: LocalizeEvent) => void {
 
 export const localizeCommand = command({
   native: true,
-  options: LOCALIZE,
+  options: optionsOf('localize', { ...LOCALIZE.shape, dryRun: DRY_RUN }),
   examples: [
     [
       'diffmine localize xrays.csv --model tuned --baseline sd15 --boxes BBox_List_2017.csv --only-marked --preset xray --out maps',
@@ -99,7 +102,12 @@ export const localizeCommand = command({
   ],
   resumeHint: RESUME_HINT,
   stopping: stoppingOf,
-  async handle(values, { output, signal }) {
+  async handle({ dryRun, ...values }, { output, signal }) {
+    if (dryRun) {
+      const { planLocalization } = await import('../../stages/localize/localize.js');
+      const plan = await planLocalization(values, dryRunHooks(output, signal));
+      return { text: localizePlanText(plan), json: plan };
+    }
     const { localize } = await import('../../stages/localize/localize.js');
     const summary = await localize(values, {
       signal,

@@ -5,7 +5,9 @@ import { SHAPES } from '../../metrics/course.js';
 import { patchesOf } from '../../runs/contrast.js';
 import { concentrations, type Dropped } from '../../runs/mining.js';
 import { count, significant } from '../../web/html.js';
+import { DRY_RUN } from '../../options/shared.js';
 import { command } from '../command.js';
+import { dryRunHooks, planned } from '../dry-run.js';
 import { RUN } from '../options.js';
 import { table } from '../output.js';
 import { onMine, took } from '../stages.js';
@@ -54,11 +56,12 @@ function droppedText(dropped: readonly Dropped[]): string[] {
 
 export const mineCommand = command({
   native: true,
-  options: optionsOf('mine', { ...RUN, ...MINE.shape }),
+  options: optionsOf('mine', { ...RUN, ...MINE.shape, dryRun: DRY_RUN }),
   examples: [['diffmine mine run --rank random', 'A control: cluster random patches']],
   resumeHint: 'The scan is kept. Run the same command to mine it again.',
-  async handle({ run, ...options }, { output, signal }) {
-    const { mine } = await import('../../stages/mine/mine.js');
+  async handle({ run, dryRun, ...options }, { output, signal }) {
+    const { planMining, mine } = await import('../../stages/mine/mine.js');
+    if (dryRun) return planned(await planMining({ run, ...options }, dryRunHooks(output, signal)));
     const summary = await mine(
       { run, ...options },
       {

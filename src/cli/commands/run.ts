@@ -5,7 +5,8 @@ import { MINING } from '../../options/scoring.js';
 import { REPORT } from '../../stages/report/options.js';
 import { SCAN } from '../../stages/scan/options.js';
 import { command } from '../command.js';
-import { DRY_RUN, scanPlanText } from '../dry-run.js';
+import { DRY_RUN } from '../../options/shared.js';
+import { dryRunHooks, scanPlanText } from '../dry-run.js';
 import { onMine, onScan, stoppingOf } from '../stages.js';
 import { mineText } from './mine.js';
 import { requireScores, RESUME_HINT, scanText } from './scan.js';
@@ -42,16 +43,16 @@ export const runCommand = command({
       mining,
       (
         await openModel(values.model, modelOptions(values), {
-          signal,
+          ...(dryRun ? dryRunHooks(output, signal) : { signal, onProgress: output.progress }),
           onLog: output.debug.bind(output),
-          onProgress: output.progress,
         })
       ).source,
     );
     if (dryRun) {
       const { planScan } = await import('../../tools/estimate/dry-run.js');
-      const plan = await planScan(values, { signal, onProgress: onScan(output), onLog });
-      return { text: scanPlanText(plan, ['manifest.json', 'shards/', 'mine/', 'report/index.html']), json: plan };
+      const writes = ['manifest.json', 'shards/', 'mine/', 'report/index.html'];
+      const plan = await planScan(values, writes, { signal, onProgress: onScan(output), onLog });
+      return { text: scanPlanText(plan), json: plan };
     }
     const { scan } = await import('../../stages/scan/scan.js');
     const scanned = await scan(given(SCAN, partOf(SCAN, values)), { signal, onProgress: onScan(output), onLog });

@@ -1,7 +1,10 @@
 // sample: generates images of each label with a model.
 import type { SampleSummary } from '../../stages/sample/sample.js';
 import { count } from '../../web/html.js';
+import { optionsOf } from '../../options/option.js';
+import { DRY_RUN } from '../../options/shared.js';
 import { command } from '../command.js';
+import { dryRunHooks, planned } from '../dry-run.js';
 import { SAMPLE } from '../../stages/sample/options.js';
 import { took } from '../stages.js';
 
@@ -14,7 +17,7 @@ export function sampleText({ made, kept, labels, seconds, grid }: SampleSummary)
 
 export const sampleCommand = command({
   native: true,
-  options: SAMPLE,
+  options: optionsOf('sample', { ...SAMPLE.shape, dryRun: DRY_RUN }),
   examples: [
     ['diffmine sample trained --out samples', 'Eight images of each label of a class model, and a grid of them'],
     [
@@ -23,8 +26,9 @@ export const sampleCommand = command({
     ],
   ],
   resumeHint: 'Finished images are kept. Run the same command to resume.',
-  async handle(values, { output, signal }) {
-    const { sample } = await import('../../stages/sample/sample.js');
+  async handle({ dryRun, ...values }, { output, signal }) {
+    const { planSample, sample } = await import('../../stages/sample/sample.js');
+    if (dryRun) return planned(await planSample(values, dryRunHooks(output, signal)));
     const summary = await sample(values, { signal, onProgress: output.progress, onLog: (line) => output.log(line) });
     return { text: sampleText(summary), json: summary };
   },

@@ -8,7 +8,8 @@ import { percent, spentFraction } from '../../runs/race-words.js';
 import { count } from '../../web/html.js';
 import { closing, state } from '../closing.js';
 import { command } from '../command.js';
-import { DRY_RUN, scanPlanText } from '../dry-run.js';
+import { DRY_RUN } from '../../options/shared.js';
+import { scanPlanText } from '../dry-run.js';
 import { onScan, stoppingOf } from '../stages.js';
 
 export const RESUME_HINT = 'Finished shards are kept. Run the same command to resume.';
@@ -54,8 +55,9 @@ export const scanCommand = command({
   async handle({ dryRun, ...values }, { output, signal }) {
     if (dryRun) {
       const { planScan } = await import('../../tools/estimate/dry-run.js');
-      const plan = await planScan(values, { signal, onProgress: onScan(output), onLog: (line) => output.log(line) });
-      return { text: scanPlanText(plan, ['manifest.json', 'shards/']), json: plan };
+      const hooks = { signal, onProgress: onScan(output), onLog: (line: string) => output.log(line) };
+      const plan = await planScan(values, ['manifest.json', 'shards/'], hooks);
+      return { text: scanPlanText(plan), json: plan };
     }
     const { scan } = await import('../../stages/scan/scan.js');
     const summary = await scan(values, { signal, onProgress: onScan(output), onLog: (line) => output.log(line) });

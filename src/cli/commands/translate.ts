@@ -5,11 +5,13 @@ import { DiffmineError } from '../../util/errors.js';
 import { partOf } from '../../options/check.js';
 import * as fields from '../../options/fields.js';
 import { inContext, option, optionsOf } from '../../options/option.js';
+import { DRY_RUN } from '../../options/shared.js';
 import { preferenceSentence, reconstructionWarning } from '../../runs/reconstruction.js';
 import { MEASUREMENT, TRANSLATE, type Quality, type TranslateSummary } from '../../stages/translate/options.js';
 import { count } from '../../web/html.js';
 import { closing, state } from '../closing.js';
 import { command } from '../command.js';
+import { dryRunHooks, planned } from '../dry-run.js';
 import { onScan, stoppingOf } from '../stages.js';
 
 const WORDS = { into: 'Translating into', item: 'image', todo: 'to translate', bar: 'translate' };
@@ -66,6 +68,7 @@ export const translateCommand = command({
     boxes: inContext(MEASUREMENT.shape.boxes, 'With `evaluate`: '),
     samples: inContext(MEASUREMENT.shape.samples, 'With `evaluate`: '),
     tRange: inContext(MEASUREMENT.shape.tRange, 'With `evaluate`: '),
+    dryRun: DRY_RUN,
   }),
   examples: [
     [
@@ -79,8 +82,8 @@ export const translateCommand = command({
   ],
   resumeHint: 'Finished shards are kept. Run the same command to resume.',
   stopping: stoppingOf,
-  async handle({ evaluate = false, boxes, samples, tRange, ...options }, { output, signal }) {
-    const { translate } = await import('../../stages/translate/translate.js');
+  async handle({ evaluate = false, boxes, samples, tRange, dryRun, ...options }, { output, signal }) {
+    const { planTranslation, translate } = await import('../../stages/translate/translate.js');
     if (!evaluate && (boxes !== undefined || samples !== undefined || tRange !== undefined)) {
       throw new DiffmineError(
         'INVALID_ARGUMENT',
@@ -88,6 +91,7 @@ export const translateCommand = command({
         'Add `evaluate`, or leave them out.',
       );
     }
+    if (dryRun) return planned(await planTranslation(options, dryRunHooks(output, signal)));
     const onLog = (line: string): void => output.log(line);
     const summary = await translate(options, { signal, onProgress: onScan(output, WORDS), onLog });
     if (summary.complete && summary.translated === 0) {

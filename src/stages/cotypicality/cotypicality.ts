@@ -4,11 +4,12 @@ import type { z } from 'zod';
 import { DiffmineError } from '../../util/errors.js';
 import { Engine } from '../../engine/index.js';
 import { runPipeline } from '../../pipeline/pipeline.js';
+import { planOf, type Plan } from '../../pipeline/plan.js';
 import { groupPlaces, type GroupRecord } from './group.js';
 import { given, resolved } from '../../options/check.js';
 import { COTYPICALITY, type CotypicalityEvent, type CotypicalityOptions, type CotypicalitySummary } from './options.js';
 import { writeChangesReport } from './report.js';
-import { open, type CotypicalityStage } from './stage.js';
+import { open, plan, type CotypicalityStage } from './stage.js';
 import { OWN_NAMES } from '../../runs/parallel.js';
 import { withLocalRun } from '../../runs/store/copy.js';
 import { isBucket } from '../../util/place.js';
@@ -16,6 +17,10 @@ import type { Hooks } from '../../util/hooks.js';
 
 /** Files of a shard that places are grouped by: without maps, which are most of it. */
 const GROUPED = ['sequences.parquet', 'places.parquet', 'scores.parquet', 'features.safetensors', 'skipped.jsonl'];
+
+/** Of a parallel dataset, what is read. */
+const reads = (name: string): boolean =>
+  !/\/reconstruction\.png$/.test(name) && !(OWN_NAMES as readonly string[]).includes(name);
 
 /**
  * Finds places of a parallel dataset that are typical under all labels, and groups them. Resumes an earlier call with the same options.
@@ -28,19 +33,35 @@ export async function cotypicality(
   options: CotypicalityOptions,
   hooks: Hooks<CotypicalityEvent> = {},
 ): Promise<CotypicalitySummary> {
-  // it is copied to a temporary folder, which only this machine has
-  if (options.queue !== undefined && isBucket(options.parallel))
-    throw new DiffmineError(
-      'INVALID_ARGUMENT',
-      `\`queue\` does not apply to a translation in a bucket (${options.parallel}).`,
-      'Copy it to a directory that all workers see, with diffmine pull, and give that.',
-      { option: 'queue' },
-    );
-  const reads = (name: string): boolean =>
-    !/\/reconstruction\.png$/.test(name) && !(OWN_NAMES as readonly string[]).includes(name);
+  checkQueue(options);
   return withLocalRun(options.parallel, hooks, { reads, makes: [], lock: '' }, async (parallel, local) =>
     scoreAndGroup({ ...options, parallel }, local),
   );
+}
+
+function checkQueue({ queue, parallel }: Pick<CotypicalityOptions, 'queue' | 'parallel'>): void {
+  // it is copied to a temporary folder, which only this machine has
+  if (queue !== undefined && isBucket(parallel))
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `\`queue\` does not apply to a translation in a bucket (${parallel}).`,
+      'Copy it to a directory that all workers see, with diffmine pull, and give that.',
+      { option: 'queue' },
+    );
+}
+
+/** What `cotypicality` would do. @throws as `cotypicality` before work begins */
+export async function planCotypicality(
+  asked: CotypicalityOptions,
+  hooks: Hooks<CotypicalityEvent> = {},
+): Promise<Plan> {
+  const options = given(COTYPICALITY, asked);
+  checkQueue(options);
+  return withLocalRun(options.parallel, hooks, { reads, makes: [], lock: '' }, async (parallel, local) => {
+    const placed = { ...options, parallel };
+    const writes = ['manifest.json', 'shards/', 'clusters/', 'report/index.html'];
+    return planOf(await plan(placed, local), placed, writes, local);
+  });
 }
 
 async function scoreAndGroup(

@@ -4,8 +4,7 @@ import type { Engine } from '../../engine/index.js';
 import type { CallOptions } from '../../engine/types.js';
 import { nullCondition, prepareConditions } from '../../models/index.js';
 import { isAuto } from '../../pipeline/batch.js';
-import { checkNotCancelled } from '../../pipeline/pipeline.js';
-import { withShardSize, type Planned } from '../../pipeline/shard-size.js';
+import { beginStage, type PlannedStage } from '../../pipeline/plan.js';
 import type { PipelineEvent } from '../../pipeline/options.js';
 import type { ShardedStage, WorkOnShard } from '../../pipeline/stage.js';
 import { COTYPICALITY, type CotypicalityOptions } from './options.js';
@@ -22,32 +21,48 @@ export interface CotypicalityStage extends ShardedStage<CotypicalityManifest> {
 /** What `open` takes, for whom has only the module. */
 export const schema = COTYPICALITY;
 
+/** Resolves the options of a search. Nothing is loaded or written. */
+export async function plan(
+  options: CotypicalityOptions,
+  hooks: Hooks<PipelineEvent>,
+): Promise<PlannedStage<CotypicalityManifest, CotypicalityStage>> {
+  const resolved = await resolveCotypicality(options, hooks);
+  const { draft, model, devices, begun, parallel, labels } = resolved;
+  const each = unetCallsOf(draft.options.samples, labels.length);
+  const [first = null, second = null] = promptsOf(resolved);
+  return {
+    ...{ format: COTYPICALITY_FORMAT, draft, model, devices, begun },
+    divided: { items: parallel.sequences.length, unetCallsPerItem: each },
+    shape: async () => shapeOf(resolved),
+    noun: 'search',
+    item: 'sequence',
+    out: options.out,
+    folder: 'co-typicality run',
+    prompts: [first, second],
+    unetCalls: (begin, end) => (end - begin) * each,
+    begin: async (final) => {
+      const run = await CotypicalityRun.begin(
+        options.out,
+        final,
+        parallel.sequences.map(({ key, label, image }) => ({ key, label, image })),
+        {
+          anyBatch: isAuto(options.batch),
+          anyDtype: isAuto(options.dtype),
+          anyShardSize: isAuto(options.shardSize),
+          ...hooks,
+        },
+      );
+      return stageOf(run, resolved);
+    },
+  };
+}
+
 /** Resolves the options of a search and begins its run, or resumes it. */
 export async function open(options: CotypicalityOptions, hooks: Hooks<PipelineEvent>): Promise<CotypicalityStage> {
-  const resolved = await resolveCotypicality(options, hooks);
-  checkNotCancelled(hooks, 'search');
-  const { model, devices, begun, parallel, labels } = resolved;
-  const planned: Planned<CotypicalityManifest> = {
-    ...{ format: COTYPICALITY_FORMAT, draft: resolved.draft, model, devices, begun },
-    divided: {
-      items: parallel.sequences.length,
-      unetCallsPerItem: unetCallsOf(resolved.draft.options.samples, labels.length),
-    },
-    shape: async () => shapeOf(resolved),
-  };
-  const [first = null, second = null] = promptsOf(resolved);
-  const draft = await withShardSize(planned, options, [first, second], {}, hooks);
-  const run = await CotypicalityRun.begin(
-    options.out,
-    draft,
-    resolved.parallel.sequences.map(({ key, label, image }) => ({ key, label, image })),
-    {
-      anyBatch: isAuto(options.batch),
-      anyDtype: isAuto(options.dtype),
-      anyShardSize: isAuto(options.shardSize),
-      ...hooks,
-    },
-  );
+  return beginStage(await plan(options, hooks), options, hooks);
+}
+
+function stageOf(run: CotypicalityRun, resolved: ResolvedCotypicality): CotypicalityStage {
   const each = unetCallsOf(run.manifest.options.samples, resolved.labels.length);
   return {
     module: import.meta.url,

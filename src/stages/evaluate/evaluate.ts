@@ -14,11 +14,12 @@ import { Run } from '../../runs/run.js';
 import { imageRoot } from '../../runs/scored.js';
 import { VERSION } from '../../runs/version.js';
 import { colorEvidence } from './color.js';
-import { gather, kindsOf, type Evidence } from './evidence.js';
-import { typical, typicalOf } from './images.js';
+import { checkFinished, gather, kindsOf, type Evidence } from './evidence.js';
+import { readImages, typical, typicalOf } from './images.js';
 import { mean } from '../../metrics/bootstrap.js';
 import { figuresOf, type Fractions } from './figures.js';
 import { resolved } from '../../options/check.js';
+import type { Plan } from '../../pipeline/plan.js';
 import {
   AT,
   EVALUATE,
@@ -58,27 +59,57 @@ export async function evaluate(options: EvaluateOptions, hooks: Hooks<EvaluateEv
   );
 }
 
+/** What `evaluate` would do. @throws as `evaluate` before work begins */
+export async function planEvaluation(
+  { run: place, controlRun, ...given }: EvaluateOptions,
+  hooks: Hooks<EvaluateEvent> = {},
+): Promise<Plan> {
+  const copy = { reads: forMaps, makes: [], lock: '' };
+  const planned = async (runPath: string, control: string | undefined): Promise<Plan> => {
+    const asked = control === undefined ? given : { ...given, controlRun: control };
+    const { options, run, other, truth, root } = await resolveEvaluation(runPath, asked);
+    for (const one of other ? [run, other] : [run]) {
+      await checkFinished(one);
+      await readImages(one, truth, root, hooks);
+    }
+    const { rows: total } = run.manifest.index;
+    return {
+      ...{ dryRun: true, path: run.path, item: 'image', items: { total, done: 0 }, shards: null },
+      ...{ unit: 'UNet call', calls: 0, atMost: false, rate: null, seconds: null, disk: null },
+      ...{ dtype: null, batch: null, device: null },
+      reuses: [
+        `The maps and rankings of the run${other ? ', and those of the control' : ''}, compared with ${count(truth.boxes.length, 'box', 'boxes')} in ${count(options.bootstrap, 'bootstrap resample')}.`,
+      ],
+      writes: [`evaluate/${EVALUATION_FILE}`, ...(options.gridImages > 0 ? [`evaluate/${GRID_FILE}`] : [])],
+    };
+  };
+  return withLocalRun(place, hooks, copy, async (run, local) =>
+    controlRun === undefined
+      ? planned(run, undefined)
+      : withLocalRun(controlRun, local, copy, async (control) => planned(run, control)),
+  );
+}
+
+/** Opens what is compared. */
+async function resolveEvaluation(runPath: string, given: Omit<EvaluateOptions, 'run'>) {
+  const options = resolved(EVALUATE, given);
+  const run = await Run.open(runPath);
+  const other = options.controlRun === undefined ? undefined : await openControl(options.controlRun, run);
+  const { boxes: path, boxFrame: frame, typicalColumn } = options;
+  const truth = { ...(await readBoxes(path, typicalColumn === undefined ? {} : { typicalColumn })), path, frame };
+  return { options, run, other, truth, root: imageRoot(run, options.dataset) };
+}
+
 async function evaluateFolder(
   { run: runPath, ...given }: EvaluateOptions,
   hooks: Hooks<EvaluateEvent>,
 ): Promise<EvaluateSummary> {
-  const options = resolved(EVALUATE, given);
+  const { options, run, other, truth, root } = await resolveEvaluation(runPath, given);
   const { smooth, bootstrap, seed, gridImages: perLabel } = options;
-  const run = await Run.open(runPath);
   const { conditions } = run.manifest;
-  const other = options.controlRun === undefined ? undefined : await openControl(options.controlRun, run);
-  const truth = {
-    ...(await readBoxes(
-      options.boxes,
-      options.typicalColumn === undefined ? {} : { typicalColumn: options.typicalColumn },
-    )),
-    path: options.boxes,
-    frame: options.boxFrame,
-  };
   hooks.onLog?.(
     `Evaluating ${count(run.manifest.index.rows, 'image')} of ${count(conditions.length, 'label')} against ${count(truth.boxes.length, 'box', 'boxes')}, with ${count(bootstrap, 'bootstrap resample')}: no UNet calls.`,
   );
-  const root = imageRoot(run, options.dataset);
   const { images, boxes, evidence, notes } = await gather(run, truth, root, smooth, hooks);
   notes.push(...boxes.notes);
   const shown = [...new Set(images.flatMap((image) => image.boxes.map((box) => typicalOf(box, image))))];

@@ -49,6 +49,26 @@ export interface MapEvidence extends Evidence {
   strengths: number[];
 }
 
+/** @returns whether the run is mined @throws RUN_INVALID for a run that is not finished, or has neither maps nor rankings */
+export async function checkFinished(run: Run): Promise<boolean> {
+  const { manifest } = run;
+  const done = await run.doneShards();
+  if (done.length < manifest.shards)
+    throw new DiffmineError(
+      'RUN_INVALID',
+      `${run.path} is not finished: ${done.length} of ${count(manifest.shards, 'shard')} ${manifest.shards === 1 ? 'is' : 'are'} done.`,
+      'Run the scan again to resume it, then evaluate.',
+    );
+  const mined = (await readMine(run)) !== undefined;
+  if (!manifest.options.maps && !mined)
+    throw new DiffmineError(
+      'RUN_INVALID',
+      `${run.path} has neither maps nor rankings to evaluate.`,
+      'Mine it: diffmine mine RUN',
+    );
+  return mined;
+}
+
 /**
  * @param root the folder of the source images
  * @throws RUN_INVALID for a run that is not finished, or has neither maps nor rankings; DATASET_INVALID for boxes that do not fit its images, or meet none; CANCELLED
@@ -61,27 +81,13 @@ export async function gather(
   hooks: Hooks<EvaluateEvent>,
 ): Promise<{ images: Image[]; boxes: BoxesUsed; evidence: MapEvidence[]; notes: string[] }> {
   const { manifest } = run;
-  const done = await run.doneShards();
-  if (done.length < manifest.shards) {
-    throw new DiffmineError(
-      'RUN_INVALID',
-      `${run.path} is not finished: ${done.length} of ${count(manifest.shards, 'shard')} ${manifest.shards === 1 ? 'is' : 'are'} done.`,
-      'Run the scan again to resume it, then evaluate.',
-    );
-  }
+  const mined = await checkFinished(run);
   const notes: string[] = [];
-  const mined = (await readMine(run)) !== undefined;
   if (!manifest.options.maps)
     notes.push('The run has no maps (--no-maps), so there is no average precision, pointing game or mean typicality.');
   const { race } = manifest.options;
   if (race && manifest.options.maps) notes.push(raceMaps(race));
   if (!mined) notes.push('The run is not mined, so there is no P@k or recall. Run: diffmine mine');
-  if (!manifest.options.maps && !mined)
-    throw new DiffmineError(
-      'RUN_INVALID',
-      `${run.path} has neither maps nor rankings to evaluate.`,
-      'Mine it: diffmine mine RUN',
-    );
 
   const { images, used } = await readImages(run, boxes, root, hooks);
   const ranked = mined ? await readTable<MinedPatchRow>(run.mineFile('patches.parquet')) : undefined;

@@ -12,9 +12,10 @@ import { forMaps, withLocalRun } from '../../runs/store/copy.js';
 import { imageRoot } from '../../runs/scored.js';
 import { VERSION } from '../../runs/version.js';
 import { SCAN, type MapOptions, type ScanEvent, type ScanOptions } from '../scan/options.js';
-import { resolveOptions, scan } from '../scan/scan.js';
+import { planScan, resolveOptions, scan } from '../scan/scan.js';
+import type { Plan } from '../../pipeline/plan.js';
 import { imagesOf } from '../../pipeline/resolve.js';
-import { given, partOf, resolved } from '../../options/check.js';
+import { given, partOf, resolved, type Given } from '../../options/check.js';
 import { Localizer } from './localizer.js';
 import { Marks } from './marks.js';
 import {
@@ -26,6 +27,7 @@ import {
 } from './options.js';
 import { baselineFolder, localizationFolder } from './record.js';
 import type { Hooks } from '../../util/hooks.js';
+import { pick } from '../../util/pick.js';
 
 const UNTRAINED = 'untrained';
 
@@ -37,51 +39,8 @@ const UNTRAINED = 'untrained';
  *   folder holds another run; CANCELLED (finished shards are kept); NUMERICS naming the image; IO
  */
 export async function localize(asked: LocalizeOptions, hooks: Hooks<LocalizeEvent> = {}): Promise<LocalizeSummary> {
-  const { variant, boxes, boxFormat, boxFrame, onlyMarked, blur, bootstrap, overlays } = resolved(LOCALIZE, asked);
-  const options = given(LOCALIZE, asked);
-  const { labels = 'own', baseline } = options;
-  if (onlyMarked && boxes === undefined)
-    throw new DiffmineError('INVALID_ARGUMENT', '`onlyMarked` needs `boxes`.', 'Give `boxes`.');
-  const marks = boxes === undefined ? undefined : await Marks.read(boxes, boxFormat, (await imagesOf(options)).images);
-  const { signal, onLog, onProgress } = hooks;
-  const scanHooks = (of: 'model' | 'baseline'): Hooks<ScanEvent> => ({
-    signal,
-    onLog,
-    onProgress: (event) => onProgress?.({ of, ...event }),
-  });
-  const [own = {}, before = {}] = await variantForEach(
-    [options.model, ...(baseline === undefined || baseline === UNTRAINED ? [] : [baseline])],
-    variant,
-    scanHooks('model'),
-  );
-  const both: ScanOptions & MapOptions = {
-    // `labels` means another thing there
-    ...(partOf(SCAN.omit({ labels: true }), options) as ScanOptions),
-    // the model's range for the baseline, too: maps are compared at the same timesteps
-    tRange:
-      options.tRange ??
-      (await scoredRange(undefined, await openModel(options.model, own, scanHooks('model')), hooks.onLog)),
-    localize: labels,
-    ...(onlyMarked && marks ? { only: marks.images } : {}),
-  };
-  const ours: ScanOptions & MapOptions = { ...both, ...own };
-  const { draft, sizes } = await resolveOptions(ours, VERSION);
-  await marks?.place(sizes, draft.conditions, { frame: boxFrame, signal: hooks.signal });
-  const theirs: (ScanOptions & MapOptions) | undefined =
-    baseline === undefined
-      ? undefined
-      : {
-          ...both,
-          out: baselineFolder(options.out),
-          size: draft.options.size,
-          dtype: draft.options.dtype,
-          localize: labels === 'own' ? labels : draft.conditions,
-          ...(baseline === UNTRAINED
-            ? { ...own, untrained: true }
-            : { ...before, model: baseline, lora: undefined, vae: undefined }),
-        };
-  if (theirs) await resolveOptions(theirs, VERSION);
-
+  const { blur, bootstrap, overlays } = resolved(LOCALIZE, asked);
+  const { options, marks, scanHooks, ours, theirs } = await resolveLocalization(asked, hooks);
   const scanned = await scan(ours, scanHooks('model'));
   const other = theirs ? await scan(theirs, scanHooks('baseline')) : null;
   if (!scanned.complete || other?.complete === false || scanned.scored === 0)
@@ -112,6 +71,75 @@ export async function localize(asked: LocalizeOptions, hooks: Hooks<LocalizeEven
   } finally {
     await engine.dispose();
   }
+}
+
+/** What `localize` would do: the maps of the model, and of the baseline. @throws as `localize` before work begins */
+export async function planLocalization(
+  asked: LocalizeOptions,
+  hooks: Hooks<LocalizeEvent> = {},
+): Promise<Plan & { baseline: Plan | null }> {
+  const { scanHooks, ours, theirs } = await resolveLocalization(asked, hooks);
+  const own = await planScan(ours, ['manifest.json', 'shards/', 'localize/index.html'], scanHooks('model'));
+  const baseline = theirs ? await planScan(theirs, ['manifest.json', 'shards/'], scanHooks('baseline')) : null;
+  return { ...own, baseline };
+}
+
+/** The scans of a localization, checked, and what they are compared with. */
+interface Resolved {
+  options: Given<typeof LOCALIZE>;
+  marks: Marks | undefined;
+  scanHooks: (of: 'model' | 'baseline') => Hooks<ScanEvent>;
+  ours: ScanOptions & MapOptions;
+  theirs: (ScanOptions & MapOptions) | undefined;
+}
+
+async function resolveLocalization(asked: LocalizeOptions, hooks: Hooks<LocalizeEvent>): Promise<Resolved> {
+  const { variant, boxes, boxFormat, boxFrame, onlyMarked } = resolved(LOCALIZE, asked);
+  const options = given(LOCALIZE, asked);
+  const { labels = 'own', baseline } = options;
+  if (onlyMarked && boxes === undefined)
+    throw new DiffmineError('INVALID_ARGUMENT', '`onlyMarked` needs `boxes`.', 'Give `boxes`.');
+  const marks = boxes === undefined ? undefined : await Marks.read(boxes, boxFormat, (await imagesOf(options)).images);
+  const { onProgress } = hooks;
+  const scanHooks = (of: 'model' | 'baseline'): Hooks<ScanEvent> => ({
+    ...hooks,
+    onProgress: (event) => onProgress?.({ of, ...event }),
+  });
+  const [own = {}, before = {}] = await variantForEach(
+    [options.model, ...(baseline === undefined || baseline === UNTRAINED ? [] : [baseline])],
+    variant,
+    scanHooks('model'),
+  );
+  const both: ScanOptions & MapOptions = {
+    // `labels` means another thing there
+    ...(partOf(SCAN.omit({ labels: true }), options) as ScanOptions),
+    // the model's range for the baseline, too: maps are compared at the same timesteps
+    tRange:
+      options.tRange ??
+      (await scoredRange(undefined, await openModel(options.model, own, scanHooks('model')), hooks.onLog)),
+    localize: labels,
+    ...(onlyMarked && marks ? { only: marks.images } : {}),
+  };
+  const ours: ScanOptions & MapOptions = { ...both, ...own };
+  // what they say is said when the scans begin
+  const quiet = { ...pick(hooks, 'signal', 'download') };
+  const { draft, sizes } = await resolveOptions(ours, VERSION, quiet);
+  await marks?.place(sizes, draft.conditions, { frame: boxFrame, signal: hooks.signal });
+  const theirs: (ScanOptions & MapOptions) | undefined =
+    baseline === undefined
+      ? undefined
+      : {
+          ...both,
+          out: baselineFolder(options.out),
+          size: draft.options.size,
+          dtype: draft.options.dtype,
+          localize: labels === 'own' ? labels : draft.conditions,
+          ...(baseline === UNTRAINED
+            ? { ...own, untrained: true }
+            : { ...before, model: baseline, lora: undefined, vae: undefined }),
+        };
+  if (theirs) await resolveOptions(theirs, VERSION, quiet);
+  return { options, marks, scanHooks, ours, theirs };
 }
 
 type Drawn = Pick<LocalizeSummary, 'result' | 'page'>;

@@ -1,5 +1,6 @@
 // What mining costs, told before it begins, and the rate that it is predicted with.
 import type { DeviceInfo } from '../../engine/types.js';
+import type { Plan } from '../../pipeline/plan.js';
 import { knownRate, rateKey, rememberRate } from '../../pipeline/rates.js';
 import type { Manifest } from '../../runs/manifest.js';
 import type { MineRecord } from '../../runs/mining.js';
@@ -30,6 +31,12 @@ export class FeatureCost {
 
   private get passes(): number {
     return this.images * this.options.ensemble;
+  }
+
+  /** Forward passes per second, for a plan; the scan's rate is the least. */
+  async rate(): Promise<Plan['rate']> {
+    const perSecond = (await knownRate(this.key)) ?? (await knownRate(this.scan));
+    return perSecond === undefined ? null : { perSecond, from: 'earlier' };
   }
 
   /** 'about 3 min 10 s'; undefined where no rate is known. A forward pass takes part of a UNet call, so the scan's rate is the least. */

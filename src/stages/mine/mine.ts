@@ -3,6 +3,7 @@ import { count } from '../../web/html.js';
 import { join } from 'node:path';
 import { Engine } from '../../engine/index.js';
 import { given } from '../../options/check.js';
+import { secondsAt, type Plan } from '../../pipeline/plan.js';
 import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
 import { chooseDevice } from '../../runs/device.js';
 import { canonicalJson, type Json } from '../../runs/fingerprint.js';
@@ -14,7 +15,9 @@ import type { Hooks } from '../../util/hooks.js';
 import { rankAll } from './candidates.js';
 import { clusterAll } from './cluster-all.js';
 import { KnownFeatures } from './known.js';
-import { openReplay, openRunModel } from './open.js';
+import { FeatureCost } from './cost.js';
+import { openReplay, openRunDataset, openRunModel } from './open.js';
+import { mostImages } from './passes.js';
 import { MINE, type MineEvent, type MineOptions, type MineSummary } from './options.js';
 import { settings } from './settings.js';
 import { labelsInOrder } from './trends.js';
@@ -37,8 +40,40 @@ export async function mine(options: MineOptions, hooks: Hooks<MineEvent> = {}): 
   return withLocalRun(options.run, hooks, local, async (run, hooks) => mineFolder({ ...options, run }, hooks));
 }
 
-async function mineFolder({ run: runPath, ...asked }: MineOptions, hooks: Hooks<MineEvent>): Promise<MineSummary> {
-  const begun = performance.now();
+/** What `mine` would do. @throws as `mine` before work begins */
+export async function planMining(options: MineOptions, hooks: Hooks<MineEvent> = {}): Promise<Plan> {
+  const reads = (name: string): boolean =>
+    /^(manifest\.json|index\.parquet|listings\..*|mine\/mine\.json|shards\/.*\/shard\.json)$/.test(name);
+  return withLocalRun(options.run, hooks, { reads, makes: [], lock: '' }, async (run, hooks) => {
+    const { before, ...mining } = await resolveMining({ ...options, run });
+    const { manifest, recorded, device, batch } = mining;
+    const base = { dryRun: true, path: mining.run.path, item: 'image', shards: null, unit: 'forward pass' } as const;
+    const facts = { dtype: manifest.options.dtype, batch, device: device.id, disk: null };
+    const total = manifest.index.rows;
+    if (before)
+      return {
+        ...{ ...base, ...facts, items: { total, done: total }, calls: 0, atMost: false, rate: null, seconds: 0 },
+        ...{ reuses: ['The run is mined with these options already: nothing is left to do.'], writes: [] },
+      };
+    await openRunModel(manifest, options, hooks);
+    await openReplay(manifest);
+    const dataset = await openRunDataset(mining.run, options);
+    const byLabel = dataset.images.countByLabel();
+    const counts = manifest.conditions.map((label) => byLabel.get(label) ?? 0);
+    const ranked = manifest.options.allLabels ? counts.map(() => total) : counts;
+    const images = mostImages(ranked, counts, recorded);
+    const calls = images * recorded.ensemble;
+    const rate = await new FeatureCost(images, recorded, { manifest, device, threads: options.threads }).rate();
+    return {
+      ...{ ...base, ...facts, items: { total, done: 0 }, calls, atMost: true, rate, seconds: secondsAt(calls, rate) },
+      reuses: ['The scan is complete. Features that earlier minings have computed are reused.'],
+      writes: ['mine/'],
+    };
+  });
+}
+
+/** A mining with its options resolved. `before`: the same, done; `earlier`: one with any options */
+async function resolveMining({ run: runPath, ...asked }: MineOptions) {
   const options = given(MINE, asked);
   const run = await Run.open(runPath);
   const { manifest } = run;
@@ -60,6 +95,17 @@ async function mineFolder({ run: runPath, ...asked }: MineOptions, hooks: Hooks<
   );
   const batch = options.batch === undefined || options.batch === 'auto' ? manifest.options.batch : options.batch;
   const recorded: MineRecord['options'] = { ...wanted, device: device.id.startsWith('cuda') ? 'cuda' : 'cpu', batch };
+  const earlier = await readMine(run);
+  const done =
+    earlier?.fingerprint === manifest.fingerprint &&
+    canonicalJson(earlier.options as unknown as Json) === canonicalJson(recorded as unknown as Json);
+  return { options, run, manifest, wanted, device, batch, recorded, earlier, before: done ? earlier : undefined };
+}
+
+async function mineFolder(asked: MineOptions, hooks: Hooks<MineEvent>): Promise<MineSummary> {
+  const begun = performance.now();
+  const { run: runPath } = asked;
+  const { options, run, manifest, wanted, device, recorded } = await resolveMining(asked);
   const summary = (record: MineRecord, reused: boolean, reusedFeatures = 0): MineSummary => ({
     path: run.path,
     rank: wanted.rank,
@@ -78,18 +124,13 @@ async function mineFolder({ run: runPath, ...asked }: MineOptions, hooks: Hooks<
     onWaiting: (holder) => hooks.onLog?.(`Waiting for ${holder}, which mines ${runPath}.`),
   });
   try {
-    const before = await readMine(run);
-    if (
-      before &&
-      before.fingerprint === manifest.fingerprint &&
-      canonicalJson(before.options as unknown as Json) === canonicalJson(recorded as unknown as Json)
-    ) {
-      return summary(before, true);
-    }
+    // another process may have mined it in the meantime
+    const { before, earlier } = await resolveMining(asked);
+    if (before) return summary(before, true);
     await removeLeftovers(join(run.path, 'mine'));
     const model = await openRunModel(manifest, options, hooks);
     const replay = await openReplay(manifest);
-    const known = await KnownFeatures.read(run, before, recorded);
+    const known = await KnownFeatures.read(run, earlier, recorded);
     const engine = new Engine({
       device: device.id,
       dtype: manifest.options.dtype,

@@ -250,14 +250,22 @@ async function readRecord(folder: string): Promise<SamplesRecord | undefined> {
 const flagOf = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
 /**
- * Puts a request down in `folder`, together with what was asked there before: more images and more labels of the same model and options are added.
+ * A request together with what was asked in `folder` before: more images and more labels of the same model and options are added.
  *
  * @throws RUN_MISMATCH if another request's images, or anything else, is in the folder
  */
-export async function recordRequest(folder: string, name: string, { model, record }: SampleRequest): Promise<void> {
+export async function mergedRecord(
+  folder: string,
+  name: string,
+  { model, record }: SampleRequest,
+): Promise<SamplesRecord> {
   const existing = await readRecord(folder);
   if (!existing) {
-    const foreign = (await readdir(folder)).find((entry) => !entry.startsWith(`.${SAMPLES}.tmp-`));
+    const entries = await readdir(folder).catch((error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+      throw error;
+    });
+    const foreign = entries.find((entry) => !entry.startsWith(`.${SAMPLES}.tmp-`));
     if (foreign !== undefined) {
       throw new DiffmineError(
         'RUN_MISMATCH',
@@ -265,8 +273,7 @@ export async function recordRequest(folder: string, name: string, { model, recor
         'Give `out` a new or empty folder.',
       );
     }
-    await write(folder, record);
-    return;
+    return record;
   }
   if (existing.fingerprint !== record.fingerprint) {
     const keys = Object.keys(record.options) as (keyof SampleSettings)[];
@@ -290,9 +297,16 @@ export async function recordRequest(folder: string, name: string, { model, recor
   const labels = [...merged.values()];
   const order = new Map(model.labels?.map((label, id) => [label, id]));
   if (model.labels) labels.sort((a, b) => (order.get(a.label) ?? 0) - (order.get(b.label) ?? 0));
-  await write(folder, { ...existing, labels });
+  return { ...existing, labels };
 }
-
-async function write(folder: string, record: SamplesRecord): Promise<void> {
-  await writeFileAtomic(join(folder, SAMPLES), `${JSON.stringify(record, null, 2)}\n`);
+/**
+ * Puts a request down in `folder`, together with what was asked there before: more images and more labels of the same model and options are added.
+ *
+ * @throws RUN_MISMATCH if another request's images, or anything else, is in the folder
+ */
+export async function recordRequest(folder: string, name: string, request: SampleRequest): Promise<void> {
+  await writeFileAtomic(
+    join(folder, SAMPLES),
+    `${JSON.stringify(await mergedRecord(folder, name, request), null, 2)}\n`,
+  );
 }

@@ -13,6 +13,7 @@ import { channelsOf } from '../../models/denoiser.js';
 import { toImages } from '../../models/images.js';
 import {
   labelFolder,
+  mergedRecord,
   recordRequest,
   resolveRequest,
   GRID,
@@ -24,6 +25,8 @@ import type { SampleOptions } from './options.js';
 import { writeGrid } from '../../models/grid.js';
 import type { Hooks, Progress } from '../../util/hooks.js';
 import { count, duration, whole } from '../../web/html.js';
+import { rateOfCpu } from '../../pipeline/computed-rate.js';
+import { secondsAt, type Plan } from '../../pipeline/plan.js';
 import { knownRate, rateKey, rememberRate } from '../../pipeline/rates.js';
 import { makeFolder } from '../../util/paths.js';
 
@@ -75,12 +78,8 @@ export async function sample(options: SampleOptions, hooks: Hooks<SampleEvent> =
   await makeFolder(out);
   await recordRequest(out, options.out, request);
 
-  const todo: Item[] = [];
-  for (const [label, { folder, images }] of labels.entries()) {
-    await makeFolder(join(out, folder));
-    const there = new Set(await readdir(join(out, folder)));
-    for (let number = 0; number < images; number++) if (!there.has(fileName(number))) todo.push({ label, number });
-  }
+  for (const { folder } of labels) await makeFolder(join(out, folder));
+  const todo = await missing(out, labels);
   const all = labels.reduce((sum, { images }) => sum + images, 0);
   const batch = todo.length > 0 ? await make(request, out, todo, hooks) : null;
 
@@ -99,6 +98,61 @@ export async function sample(options: SampleOptions, hooks: Hooks<SampleEvent> =
     seconds: (performance.now() - begun) / 1000,
   };
 }
+
+/** What `sample` would do. @throws as `sample` before work begins */
+export async function planSample(options: SampleOptions, hooks: Hooks<SampleEvent> = {}): Promise<Plan> {
+  const request = await resolveRequest(options, hooks);
+  const { record, model, device, threads } = request;
+  const out = resolve(options.out);
+  await mergedRecord(out, options.out, request);
+  const all = record.labels.reduce((sum, { images }) => sum + images, 0);
+  const todo = await missing(out, record.labels);
+  const { size, inferenceSteps: steps, dtype, device: kind } = record.options;
+  const shape = unetShape(size, size, model.vaeFactor, model.fold);
+  const fanOut = conditionsOf(record.options);
+  const sized = { source: model.source, shape, dtype, device: kind, fanOut, workers: 1 };
+  const weights = model.summary().parameters * (dtype === 'fp32' ? 4 : 2);
+  const batch =
+    request.batch === 'auto' ? autoBatch({ ...sized, available: device.memoryFree - weights }) : request.batch;
+  const known = await knownRate(sampleKey(request, batch));
+  const rate: Plan['rate'] =
+    known !== undefined
+      ? { perSecond: known, from: 'earlier' }
+      : device.id === 'cpu'
+        ? { perSecond: rateOfCpu(model, shape, dtype, threads || undefined), from: 'computed' }
+        : null;
+  const calls = todo.length * steps * fanOut;
+  return {
+    dryRun: true,
+    path: out,
+    item: 'image',
+    items: { total: all, done: all - todo.length },
+    shards: null,
+    unit: 'UNet call',
+    calls,
+    atMost: false,
+    rate,
+    seconds: secondsAt(calls, rate),
+    disk: all * 3 * size ** 2, // before PNG makes it smaller
+    ...{ dtype, batch, device: device.id },
+    reuses: [],
+    writes: ['samples.json', 'a folder per label', GRID],
+  };
+}
+
+/** Images that are not there yet. */
+async function missing(out: string, labels: readonly SampledLabel[]): Promise<Item[]> {
+  const todo: Item[] = [];
+  for (const [label, { folder, images }] of labels.entries()) {
+    const there = new Set(await readdir(join(out, folder)).catch(() => []));
+    for (let number = 0; number < images; number++) if (!there.has(fileName(number))) todo.push({ label, number });
+  }
+  return todo;
+}
+
+/** UNet calls of a step: with guidance also under the null condition. */
+const conditionsOf = ({ guidanceScale }: Pick<SampleSettings, 'guidanceScale'>): number =>
+  guidanceScale === 1 || guidanceScale === 0 ? 1 : 2;
 
 /** What the rate of sampling depends on. */
 export function sampleKey(
@@ -142,7 +196,7 @@ async function make(
       (await engine.unetForward(conditions, { x, timesteps, conditionIndex }, call)).sample;
 
     const shape = unetShape(size, size, model.vaeFactor, model.fold);
-    const perImage = guidance === 1 || guidance === 0 ? 1 : 2;
+    const perImage = conditionsOf(record.options);
     const sized = {
       source: model.source,
       shape,

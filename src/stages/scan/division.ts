@@ -17,9 +17,39 @@ export function dividedOf(
 ): Divided {
   const ends = race?.ends ?? [samples];
   const longest = Math.max(...ends.map((end, i) => end - (ends[i - 1] ?? 0)));
+  return { items: images.length, unetCallsPerItem: (longest * callsOf(images, contrasts)) / images.length };
+}
+
+/** UNet calls of one sample of all images. */
+export function callsOf(
+  images: { countByLabel(): ReadonlyMap<string, number> },
+  contrasts: Pick<ContrastPlan, 'of'>,
+): number {
   const counts = [...images.countByLabel()];
-  const calls = counts.reduce((sum, [label, count]) => sum + count * (contrasts.of(label)?.calls ?? 0), 0);
-  return { items: images.length, unetCallsPerItem: (longest * calls) / images.length };
+  return counts.reduce((sum, [label, count]) => sum + count * (contrasts.of(label)?.calls ?? 0), 0);
+}
+
+/** Parquet bytes of a candidate patch and of an image under a condition, measured on real runs with paths of some 20 characters. */
+const PATCH_BYTES = 30;
+const IMAGE_BYTES = 45;
+
+/** Bytes of a scan's tables and maps. `outputs`: images times the conditions that each is scored under; `cells`: of a map, 0 without maps */
+export function bytesOf(outputs: number, perImage: number, cells: number): Record<'tables' | 'maps' | 'total', number> {
+  const tables = outputs * (3 * perImage * PATCH_BYTES + IMAGE_BYTES);
+  const maps = outputs * cells * 2;
+  return { tables, maps, total: tables + maps };
+}
+
+/** Bytes of a finished scan; all of its maps are as large as the largest. */
+export async function diskOf(resolved: Resolved): Promise<ReturnType<typeof bytesOf>> {
+  const { draft, images, contrasts, dataset, sizes, model } = resolved;
+  const { perImage, maps } = draft.options;
+  const { rows, columns } = await shapeOf(dataset.images, sizes, model);
+  const outputs = [...images.countByLabel()].reduce(
+    (sum, [label, count]) => sum + count * (contrasts.of(label)?.subjects.length ?? 0),
+    0,
+  );
+  return bytesOf(outputs, perImage, maps ? rows * columns * model.fold ** 2 : 0);
 }
 
 export function plannedOf(resolved: Resolved): Planned<Manifest> {

@@ -1,12 +1,23 @@
 // The scan: every image's typicality under its label, shard by shard, into a run folder that can be resumed.
 import { runPipeline } from '../../pipeline/pipeline.js';
+import { planOf, type Plan } from '../../pipeline/plan.js';
 import { readRace } from '../../runs/rounds.js';
 import { given } from '../../options/check.js';
 import { SCAN, type MapOptions, type ScanEvent, type ScanOptions, type ScanSummary } from './options.js';
-import { open } from './stage.js';
+import { open, plan } from './stage.js';
 import type { Hooks } from '../../util/hooks.js';
 
 export { resolveOptions } from './resolve.js';
+
+/** What `scan` would do. @throws as `scan` before work begins */
+export async function planScan(
+  { localize, only, ...asked }: ScanOptions & MapOptions,
+  writes: string[],
+  hooks: Hooks<ScanEvent> = {},
+): Promise<Plan> {
+  const options = { ...given(SCAN, asked), localize, only };
+  return planOf(await plan(options, hooks), options, writes, hooks);
+}
 
 /**
  * Scores the images of a dataset and writes a run folder; resumes where an earlier call with the same options, model and data stopped, also one

@@ -3,18 +3,16 @@ import { drawTimesteps, type Engine } from '../../engine/index.js';
 import type { CallOptions } from '../../engine/types.js';
 import { prepareConditions } from '../../models/index.js';
 import { isAuto } from '../../pipeline/batch.js';
-import { checkNotCancelled } from '../../pipeline/pipeline.js';
-import { withShardSize } from '../../pipeline/shard-size.js';
+import { beginStage, type PlannedStage } from '../../pipeline/plan.js';
 import type { ShardedStage, WorkOnShard } from '../../pipeline/stage.js';
 import { checkContents } from '../../runs/changes.js';
-import { keepListings } from '../../runs/listings.js';
-import { readManifest, type Manifest } from '../../runs/manifest.js';
+import { readManifest, RUN, type Manifest, type ManifestDraft } from '../../runs/manifest.js';
 import { sampleWeights } from '../../runs/pilot.js';
 import { Run } from '../../runs/run.js';
 import { VERSION } from '../../runs/version.js';
 import { SCAN, type MapOptions, type ScanEvent, type ScanOptions } from './options.js';
-import { plannedOf, somePrompts } from './division.js';
-import { runPilot } from './pilot.js';
+import { callsOf, diskOf, plannedOf, somePrompts } from './division.js';
+import { pilotCalls, runPilot } from './pilot.js';
 import { promptsOf } from './prompts.js';
 import { resolveOptions, type Resolved } from './resolve.js';
 import { Race } from './race.js';
@@ -24,33 +22,55 @@ import type { Hooks } from '../../util/hooks.js';
 /** What `open` takes, for whom has only the module. */
 export const schema = SCAN;
 
+/** Resolves the options of a scan. Nothing is loaded or written. */
+export async function plan(
+  options: ScanOptions & MapOptions,
+  hooks: Hooks<ScanEvent>,
+): Promise<PlannedStage<Manifest, ShardedStage<Manifest>>> {
+  const resolved = await resolveOptions(options, VERSION, hooks);
+  const { draft, images, contrasts, dataset } = resolved;
+  const { samples, race, tune } = draft.options;
+  return {
+    ...plannedOf(resolved),
+    noun: 'scan',
+    item: 'image',
+    out: options.out,
+    folder: RUN.noun,
+    prompts: somePrompts(resolved),
+    engine: { tune: tune === true },
+    unetCalls: (begin, end) => samples * callsOf(images.slice(begin, end), contrasts),
+    races: race !== undefined,
+    pilotCalls: resolved.needsPilot ? pilotCalls(images.length, contrasts.fanOut) : 0,
+    disk: (await diskOf(resolved)).total,
+    listings: dataset.listings,
+    prepare: async () => (resolved.needsPilot ? withPilot(resolved, options.out, hooks) : draft),
+    begin: async (final) => {
+      const run = await Run.begin(options.out, final, images, {
+        anyBatch: isAuto(options.batch),
+        anyDtype: isAuto(options.dtype),
+        anyShardSize: isAuto(options.shardSize),
+        ...hooks,
+      });
+      return stageOf(run, { ...resolved, draft: final });
+    },
+  };
+}
+
 /** Resolves the options of a scan and begins its run, or resumes it. */
 export async function open(
   options: ScanOptions & MapOptions,
   hooks: Hooks<ScanEvent>,
 ): Promise<ShardedStage<Manifest>> {
-  let resolved = await resolveOptions(options, VERSION, hooks);
-  checkNotCancelled(hooks, 'scan');
-  if (resolved.needsPilot) resolved = await withPilot(resolved, options.out, hooks);
-  const tune = resolved.draft.options.tune === true;
-  const draft = await withShardSize(plannedOf(resolved), options, somePrompts(resolved), { tune }, hooks);
-  const run = await Run.begin(options.out, draft, resolved.images, {
-    anyBatch: isAuto(options.batch),
-    anyDtype: isAuto(options.dtype),
-    anyShardSize: isAuto(options.shardSize),
-    ...hooks,
-  });
-  await keepListings(run.store, resolved.dataset.listings);
-  return stageOf(run, resolved);
+  return beginStage(await plan(options, hooks), options, hooks);
 }
 
-async function withPilot(resolved: Resolved, out: string, hooks: Hooks<ScanEvent>): Promise<Resolved> {
+async function withPilot(resolved: Resolved, out: string, hooks: Hooks<ScanEvent>): Promise<ManifestDraft> {
   const { draft } = await runPilot(resolved, hooks);
   // Another process may have begun the run in the meantime: its pilot stands.
   const begun = await readManifest(out);
-  if (!begun?.pilot) return { ...resolved, draft };
+  if (!begun?.pilot) return draft;
   const { tBegin, tEnd } = resolved.autoRange ? begun.options : draft.options;
-  return { ...resolved, draft: { ...draft, options: { ...draft.options, tBegin, tEnd }, pilot: begun.pilot } };
+  return { ...draft, options: { ...draft.options, tBegin, tEnd }, pilot: begun.pilot };
 }
 
 export function stageOf(run: Run, resolved: Resolved): ShardedStage<Manifest> {
@@ -68,8 +88,7 @@ export function stageOf(run: Run, resolved: Resolved): ShardedStage<Manifest> {
     ...(race ? { rounds: race } : {}),
     unetCalls: (shard) => {
       if (race) return 0; // its rounds have made them
-      const counts = [...images.slice(...run.shardRange(shard)).countByLabel()];
-      return samples * counts.reduce((sum, [label, count]) => sum + count * (contrasts.of(label)?.calls ?? 0), 0);
+      return samples * callsOf(images.slice(...run.shardRange(shard)), contrasts);
     },
     checkFinished: async (shards, hooks) => checkContents(run, shards, (place) => images.at(place), ['mine'], hooks),
     prepare: async (engine, call) => prepare(run, resolved, race, engine, call),

@@ -10,7 +10,6 @@ import { canonicalJson, type Json } from '../../runs/fingerprint.js';
 import { findDevice } from '../../runs/device.js';
 import { chooseDtype, type Task } from '../../runs/dtype.js';
 import { VERSION } from '../../runs/version.js';
-import { makeFolder } from '../../util/paths.js';
 import type { HubHooks } from '../../models/hub/hub.js';
 import { absolutePlace } from '../../models/locate.js';
 import { nullAfter } from '../../models/null-condition.js';
@@ -171,7 +170,6 @@ export async function openTraining(options: TrainOptions, hooks: HubHooks = {}):
     ...taskOf(asked.new ?? null),
     onLog,
   });
-  await makeFolder(folder);
   const named: Named & Pick<TrainSettings, 'encoding' | 'imageRoot'> & Partial<TrainSettings> = {
     from: null,
     new: null,

@@ -3,12 +3,10 @@ import type { Engine } from '../../engine/index.js';
 import type { CallOptions } from '../../engine/types.js';
 import { nullCondition, prepareConditions, type ModelFolder } from '../../models/index.js';
 import type { ImageList } from '../../data/index.js';
-import { isAuto, shapeOf } from '../../pipeline/batch.js';
-import { checkNotCancelled } from '../../pipeline/pipeline.js';
-import { withShardSize, type Planned } from '../../pipeline/shard-size.js';
+import { isAuto, shapeOf, type Shape } from '../../pipeline/batch.js';
+import { beginStage, type PlannedStage } from '../../pipeline/plan.js';
 import type { ShardedStage, WorkOnShard } from '../../pipeline/stage.js';
 import { checkContents } from '../../runs/changes.js';
-import { keepListings } from '../../runs/listings.js';
 import { TRANSLATION_FORMAT } from '../../runs/parallel.js';
 import { TranslationFolder, type TranslationManifest } from './folder.js';
 import { TRANSLATE, type TranslateEvent, type TranslateOptions } from './options.js';
@@ -26,30 +24,49 @@ export interface TranslationStage extends ShardedStage<TranslationManifest> {
 /** What `open` takes, for whom has only the module. */
 export const schema = TRANSLATE;
 
+/** Resolves the options of a translation. Nothing is loaded or written. */
+export async function plan(
+  options: TranslateOptions,
+  hooks: Hooks<TranslateEvent>,
+): Promise<PlannedStage<TranslationManifest, TranslationStage>> {
+  const resolved = await resolveTranslation(options, hooks);
+  const { model, images, devices, sizes, begun, draft } = resolved;
+  const callsOf = expectedUnetCalls(draft, images, model);
+  const { labels } = draft;
+  const { prompt } = draft.options;
+  const shape = async (): Promise<Shape> => shapeOf(images, sizes, model);
+  const { height, width } = await shape();
+  return {
+    ...{ format: TRANSLATION_FORMAT, draft, model, devices, begun, shape },
+    divided: { items: images.length, unetCallsPerItem: sumOf(0, images.length, callsOf) / images.length },
+    noun: 'translation',
+    item: 'image',
+    out: options.out,
+    folder: 'translation',
+    prompts: [conditionOf(prompt, images.label(0)), conditionOf(prompt, labels[0] ?? '')],
+    unetCalls: (begin, end) => sumOf(begin, end, callsOf),
+    // source, reconstruction and translations, before PNG makes them smaller
+    disk: sumOf(0, images.length, (place) => 3 * height * width * (2 + targetsOf(labels, images.label(place)).length)),
+    listings: resolved.listings,
+    begin: async (final) => {
+      const folder = await TranslationFolder.begin(options.out, final, images, {
+        anyBatch: isAuto(options.batch),
+        anyDtype: isAuto(options.dtype),
+        anyShardSize: isAuto(options.shardSize),
+        ...hooks,
+      });
+      return stageOf(folder, resolved);
+    },
+  };
+}
+
 /** Resolves the options of a translation and begins its folder, or resumes it. */
 export async function open(options: TranslateOptions, hooks: Hooks<TranslateEvent>): Promise<TranslationStage> {
-  const resolved = await resolveTranslation(options, hooks);
-  checkNotCancelled(hooks, 'translation');
-  const { model, images, devices, sizes, begun } = resolved;
-  const callsOf = expectedUnetCalls(resolved.draft, images, model);
-  const {
-    labels,
-    options: { prompt },
-  } = resolved.draft;
-  const prompts = [conditionOf(prompt, images.label(0)), conditionOf(prompt, labels[0] ?? '')] as const;
-  const planned: Planned<TranslationManifest> = {
-    ...{ format: TRANSLATION_FORMAT, draft: resolved.draft, model, devices, begun },
-    divided: { items: images.length, unetCallsPerItem: meanOf(images.length, callsOf) },
-    shape: async () => shapeOf(images, sizes, model),
-  };
-  const draft = await withShardSize(planned, options, prompts, {}, hooks);
-  const folder = await TranslationFolder.begin(options.out, draft, images, {
-    anyBatch: isAuto(options.batch),
-    anyDtype: isAuto(options.dtype),
-    anyShardSize: isAuto(options.shardSize),
-    ...hooks,
-  });
-  await keepListings(folder.store, resolved.listings);
+  return beginStage(await plan(options, hooks), options, hooks);
+}
+
+function stageOf(folder: TranslationFolder, resolved: Resolved): TranslationStage {
+  const { model, images, devices } = resolved;
   const expectedOf = expectedUnetCalls(folder.manifest, images, model);
   return {
     module: import.meta.url,
@@ -58,7 +75,7 @@ export async function open(options: TranslateOptions, hooks: Hooks<TranslateEven
     model,
     devices,
     minBatch: MIN_BATCH,
-    unetCalls: (shard) => folder.shardPlaces(shard).reduce((sum, place) => sum + expectedOf(place), 0),
+    unetCalls: (shard) => sumOf(...folder.shardRange(shard), expectedOf),
     checkFinished: async (shards, hooks) => checkContents(folder, shards, (place) => images.at(place), [], hooks),
     prepare: async (engine, call) => prepare(folder, resolved, expectedOf, engine, call),
     countsOf: async (shard) => {
@@ -123,10 +140,10 @@ function settingsOf({ options }: Pick<TranslationManifest, 'options'>): PlugAndP
   };
 }
 
-function meanOf(count: number, valueOf: (place: number) => number): number {
+function sumOf(begin: number, end: number, valueOf: (place: number) => number): number {
   let sum = 0;
-  for (let place = 0; place < count; place += 1) sum += valueOf(place);
-  return sum / count;
+  for (let place = begin; place < end; place += 1) sum += valueOf(place);
+  return sum;
 }
 
 /** UNet calls of one image, of targets that fit into one pass; those of a label are counted once. */

@@ -1,12 +1,24 @@
 // translate: each image under every other label, shard by shard, into a folder that can be resumed.
 import { basename } from 'node:path';
 import { runPipeline } from '../../pipeline/pipeline.js';
+import { planOf, type Plan } from '../../pipeline/plan.js';
 import { given } from '../../options/check.js';
 import { TRANSLATE, type TranslateEvent, type TranslateOptions, type TranslateSummary } from './options.js';
 import { writeTranslationPage } from './page.js';
 import { readQuality } from './quality.js';
-import { open } from './stage.js';
+import { open, plan } from './stage.js';
 import type { Hooks } from '../../util/hooks.js';
+
+/** What `translate` would do. @throws as `translate` before work begins */
+export async function planTranslation(asked: TranslateOptions, hooks: Hooks<TranslateEvent> = {}): Promise<Plan> {
+  const options = given(TRANSLATE, asked);
+  return planOf(
+    await plan(options, hooks),
+    options,
+    ['manifest.json', 'shards/', 'a folder per label', 'index.html'],
+    hooks,
+  );
+}
 
 /**
  * Translates the images of a dataset and writes a parallel dataset (parallel.ts) with a page. Resumes an earlier call with the same options, model and

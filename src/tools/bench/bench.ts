@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { openDataset } from '../../data/index.js';
 import { DiffmineError } from '../../util/errors.js';
 import { mine } from '../../stages/mine/mine.js';
-import { variantOf } from '../../models/index.js';
+import { openModel, variantOf } from '../../models/index.js';
+import type { Plan } from '../../pipeline/plan.js';
 import { buildInfo, devices } from '../../engine/index.js';
 import type { Dtype } from '../../engine/types.js';
 import { VERSION } from '../../runs/version.js';
@@ -17,7 +18,8 @@ import type { CellOptions } from './options.js';
 import { checkComparable } from './compare.js';
 import { Diffusers } from './diffusers.js';
 import { benchReference } from './reference.js';
-import { BENCH_FORMAT, type BenchReport } from './report.js';
+import { warmUpRounds } from './figures.js';
+import { BENCH_FORMAT, type BenchReport, type Cell } from './report.js';
 import { openSubject } from './subject.js';
 import { timeTrainingApart, type TrainingBench, type TrainingTask } from './training.js';
 
@@ -99,6 +101,49 @@ async function benchPipeline(
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/** What a benchmark would time. */
+export interface BenchPlan extends Plan {
+  cells: Cell[];
+  /** rounds of each cell, with those that warm up */
+  rounds: number;
+  training: string[];
+  /** images of the pipeline; null: it is not timed */
+  pipeline: { images: number; samples: number } | null;
+}
+
+/** What `bench` would time. @throws as `bench` before work begins */
+export async function planBench(
+  options: BenchOptions,
+  writes: string[],
+  { signal, onLog }: BenchHooks = {},
+): Promise<BenchPlan> {
+  const hooks = { signal, onLog, download: false } as const;
+  const { model, device, dtypes, pipeline, baseline } = options;
+  const subject = await openSubject(model, variantOf(options), hooks);
+  const cells = planCells(subject, options);
+  if (baseline) checkComparable(baseline, { model, parameters: subject.parameters, device, cells });
+  if (pipeline) await openModel(pipeline.model, variantOf(options), hooks);
+  const images = pipeline && (await openDataset(pipeline.dataset)).images.length;
+  const rounds = cells.length > 0 ? warmUpRounds(device) + options.repeats : 0;
+  return {
+    ...{
+      dryRun: true,
+      path: process.cwd(),
+      item: 'measurement',
+      items: { total: cells.length, done: 0 },
+      shards: null,
+    },
+    ...{ unit: 'UNet call', calls: rounds * cells.reduce((sum, { batch }) => sum + batch, 0), atMost: false },
+    ...{ rate: null, seconds: null, disk: null, dtype: dtypes.join(', '), batch: null, device },
+    reuses: [],
+    writes,
+    cells,
+    rounds,
+    training: options.training?.what ?? [],
+    pipeline: images === undefined ? null : { images, samples: pipeline?.samples ?? 10 },
+  };
 }
 
 /**

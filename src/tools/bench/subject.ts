@@ -1,6 +1,6 @@
 // The model that is measured, by name or folder, and the inputs of its UNet.
 import { openModel } from '../../models/index.js';
-import type { ModelFolder, OpenOptions } from '../../models/index.js';
+import type { HubHooks, ModelFolder, OpenOptions } from '../../models/index.js';
 import { fromInt64 } from '../../engine/tensor.js';
 import type { ConditionInput, ModelSource } from '../../engine/types.js';
 import { JOINT_TOKENS } from '../../models/transformer-size.js';
@@ -25,8 +25,8 @@ export interface Subject {
  * @param options of a model folder
  * @throws INVALID_ARGUMENT for an unknown name; what opening a model throws
  */
-export async function openSubject(name: string, options: OpenOptions = {}): Promise<Subject> {
-  const folder = name.startsWith('synthetic:') ? undefined : await openModel(name, options);
+export async function openSubject(name: string, options: OpenOptions = {}, hooks: HubHooks = {}): Promise<Subject> {
+  const folder = name.startsWith('synthetic:') ? undefined : await openModel(name, options, hooks);
   const source = folder?.source ?? syntheticModel(name);
   const { vae, unet, transformer } = source;
   const vaeFactor = vae ? 2 ** (vae.config.blockOutChannels.length - 1) : 1;

@@ -116,7 +116,6 @@ async function inside(
     // costs as many UNet calls as the null condition, and finds more here (docs/results/estimator.md)
     against: 'others',
     patch: Math.max(1, Math.round(scored * PATCH)),
-    shardSize: 32,
     ...pick(asked, 'device', 'dtype', 'threads'),
   };
   const anew = async <T>(name: string, work: (folder: string) => Promise<T>): Promise<T> => {

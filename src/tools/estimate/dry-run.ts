@@ -1,72 +1,116 @@
-// What scan, run and train would do, for --dry-run: the estimate without measuring a rate, and what is in the output folder. Nothing is loaded on a device or written.
+// What scan, run and train would do, for --dry-run: what is left to do, and the estimate of the whole without measuring a rate. Nothing is loaded on a device
+// or written.
 import path from 'node:path';
+import { findDevice } from '../../runs/device.js';
+import { parameterCount } from '../../models/parameters.js';
+import { transformerParameters } from '../../models/transformer-size.js';
 import { partOf } from '../../options/check.js';
-import type { ScanEvent, ScanOptions } from '../../stages/scan/options.js';
-import type { TrainOptions } from '../../stages/train/options.js';
-import { readRecord } from '../../stages/train/record.js';
-import { isAuto } from '../../pipeline/batch.js';
-import { check } from '../../pipeline/resolve.js';
-import { readManifest } from '../../runs/manifest.js';
-import { isBucket } from '../../util/place.js';
+import { SCAN, type ScanEvent, type ScanOptions } from '../../stages/scan/options.js';
+import { planScan as planOfScan } from '../../stages/scan/scan.js';
+import { expectedTime } from '../../stages/train/cost.js';
+import { readMetrics } from '../../stages/train/journal.js';
+import type { TrainOptions, TrainTime } from '../../stages/train/options.js';
+import { openTraining, type Opened } from '../../stages/train/record.js';
+import { sourceOf } from '../../data/options.js';
+import { imagesOf } from '../../pipeline/resolve.js';
+import type { Plan } from '../../pipeline/plan.js';
+import { pick } from '../../util/pick.js';
 import type { Hooks } from '../../util/hooks.js';
-import { inspect } from '../inspect/inspect.js';
 import { estimate, type Estimate } from './estimate.js';
 import { ESTIMATE_TRAIN, type EstimateOptions } from './options.js';
 import { estimateTraining, type TrainingEstimate } from './train.js';
 
-interface Planned<Begun> {
-  dryRun: true;
-  /** where it would be written: absolute, or in a bucket */
-  path: string;
-  /** what is finished there; null: nothing was begun */
-  begun: Begun | null;
-}
-
-export interface ScanPlan extends Planned<{ shards: number }> {
+export interface ScanPlan extends Plan {
+  /** of the whole scan */
   estimate: Estimate;
 }
 
-export interface TrainPlan extends Planned<{ step: number; steps: number }> {
-  /** null: a training that was begun, resumed without its options */
-  estimate: TrainingEstimate | null;
+export interface TrainPlan {
+  dryRun: true;
+  /** where it would be written, absolute */
+  path: string;
+  /** what is done there; null: nothing was begun */
+  begun: { step: number; steps: number } | null;
+  /** of the steps that are left; null: not known */
+  time: TrainTime | null;
+  /** of the whole training */
+  estimate: TrainingEstimate;
 }
 
-const placeOf = (out: string): string => (isBucket(out) ? out : path.resolve(out));
-
-/** @throws as `estimate` for options that `scan` would refuse; RUN_INVALID for a damaged run */
+/** @throws what `scan` throws before its work begins */
 export async function planScan(
   options: ScanOptions & Omit<EstimateOptions, keyof ScanOptions>,
+  writes: string[],
   hooks: Hooks<ScanEvent> = {},
 ): Promise<ScanPlan> {
-  const { out } = options;
-  const manifest = await readManifest(out);
-  // a run that has begun keeps its shards
-  const size = manifest && isAuto(options.shardSize) ? { shardSize: manifest.options.shardSize } : {};
-  const found = await estimate({ ...options, ...size, calibrate: false }, hooks);
-  const there = manifest ? await inspect(out, {}, hooks) : undefined;
+  const plan = await planOfScan(partOf(SCAN, options) as ScanOptions, writes, { ...hooks, download: false });
+  const found = await estimate({ ...options, shard: undefined, calibrate: false }, pick(hooks, 'signal'));
+  return { ...plan, estimate: { ...found, shards: plan.shards?.total ?? found.shards } };
+}
+
+/** @throws what `train` throws before its work begins */
+export async function planTraining(options: TrainOptions, hooks: Hooks = {}): Promise<TrainPlan> {
+  const opened = await openTraining(options, { ...pick(hooks, 'signal', 'onLog'), download: false });
+  const { record, settings } = opened;
+  const known = Object.fromEntries(
+    Object.entries(
+      pick(
+        settings,
+        ...([
+          'dataset',
+          'from',
+          'new',
+          'variant',
+          't5',
+          'fold',
+          'size',
+          'trainBatch',
+          'ema',
+          'keep',
+          'saveDtype',
+        ] as const),
+        ...(['gradientAccumulationSteps', 'gradientCheckpointing', 'loraRank', 'dtype'] as const),
+      ),
+    ).filter(([, value]) => value !== null),
+  );
+  const steps = record && options.epochs === undefined ? { steps: settings.steps } : {};
+  const asked = { ...known, ...steps, ...partOf(ESTIMATE_TRAIN, options), calibrate: false };
+  const found = await estimateTraining(asked, pick(hooks, 'signal'));
+  const time = await timeOf(opened, found, options);
   return {
     dryRun: true,
-    path: placeOf(out),
-    begun: there?.kind === 'run' ? { shards: there.shards.done } : null,
+    path: path.resolve(options.out),
+    begun: record ? { step: record.step, steps: found.steps } : null,
+    time: time ?? null,
     estimate: found,
   };
 }
 
-/** @throws as `estimateTraining` for options that `train` would refuse */
-export async function planTraining(options: TrainOptions, hooks: Hooks = {}): Promise<TrainPlan> {
-  const { out } = options;
-  const record = await readRecord(out);
-  check(
-    record !== undefined || options.dataset !== undefined,
-    'No dataset was given.',
-    'Give a folder with one folder of images per label, or a table.',
-  );
-  const known = [options.from, options.new].some((one) => one !== undefined);
-  return {
-    dryRun: true,
-    path: placeOf(out),
-    begun: record ? { step: record.step, steps: record.settings.steps } : null,
-    estimate:
-      record && !known ? null : await estimateTraining({ ...partOf(ESTIMATE_TRAIN, options), calibrate: false }, hooks),
+/** The time of the steps that are left, at a rate that is known or computed. */
+async function timeOf(
+  { base, settings, record, folder }: Opened,
+  { steps, dtype }: TrainingEstimate,
+  { device = 'auto', threads }: TrainOptions,
+): Promise<TrainTime | undefined> {
+  const { labels } = await imagesOf({ ...sourceOf(settings), dataset: settings.dataset });
+  const denoiser = base.start(labels, settings.seed);
+  const parameters = denoiser.transformer
+    ? transformerParameters(denoiser.transformer.config)
+    : denoiser.unet
+      ? parameterCount(denoiser.unet.config)
+      : 0;
+  const found = findDevice(device);
+  const cost = {
+    base,
+    denoiser,
+    settings,
+    parameters,
+    device: found.id === 'cpu' ? 'cpu' : found.name,
+    dtype,
+    threads,
   };
+  const losses = readMetrics(path.join(folder, 'metrics.jsonl')).flatMap((one) =>
+    'seconds' in one && one.step <= (record?.step ?? 0) ? [one.seconds] : [],
+  );
+  return expectedTime(cost, steps, { steps: record?.step ?? 0, seconds: losses.at(-1) ?? 0 });
 }

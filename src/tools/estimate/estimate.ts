@@ -1,25 +1,23 @@
 // Predicts the cost of a scan: UNet calls, memory, disk, and hours if a rate is known, can be measured, or can be computed.
 import type { Dtype } from '../../engine/types.js';
 import type { RaceOptions } from '../../runs/manifest.js';
+import { usableCores } from '../../engine/cores.js';
 import type { Shape } from '../../pipeline/batch.js';
+import { speedOfCpu } from '../../pipeline/computed-rate.js';
 import { enginesOf, measuredRate, rateWithoutEngine, shardSizeAt } from '../../pipeline/shard-size.js';
 import { given, partOf, resolved } from '../../options/check.js';
 import { MINING } from '../../options/scoring.js';
 import { ESTIMATE, type EstimateOptions } from './options.js';
-import { dividedOf, plannedOf, somePrompts } from '../../stages/scan/division.js';
+import { bytesOf, dividedOf, plannedOf, somePrompts } from '../../stages/scan/division.js';
 import type { ScanEvent } from '../../stages/scan/options.js';
 import { mostImages } from '../../stages/mine/passes.js';
 import { pilotCalls } from '../../stages/scan/pilot.js';
 import { operations } from '../../models/operations.js';
 import type { Hooks } from '../../util/hooks.js';
-import { CONTEXT_BYTES } from './machine.js';
+import { CONTEXT_BYTES, cpuSpeedFrom } from './machine.js';
 import { expectedFraction } from './racing.js';
 import { memoryOf, subjectOf, type Asked, type Subject } from './subject.js';
 import { timeAt, type Time } from './time.js';
-
-/** Parquet bytes of a candidate patch and of an image under a condition, measured on real runs with paths of some 20 characters. */
-const PATCH_BYTES = 30;
-const IMAGE_BYTES = 45;
 
 export type { EstimateOptions } from './options.js';
 
@@ -96,8 +94,6 @@ export async function estimate(asked: EstimateOptions, hooks: Hooks<ScanEvent> =
     const { weights, activations } = memoryOf({ ...subject, engines: 1 }, of, contrasts.fanOut);
     return weights + activations + CONTEXT_BYTES;
   };
-  const tables = outputs * (3 * perImage * PATCH_BYTES + IMAGE_BYTES);
-  const maps = subject.maps ? outputs * mapCells(shape, subject.fold) * 2 : 0;
   const perCall = operations(source, shape.rows, shape.columns);
   const timed = await time(options, subject, pilot + (raced?.unetCallsExpected ?? unetCalls), perCall, hooks);
   return {
@@ -124,7 +120,7 @@ export async function estimate(asked: EstimateOptions, hooks: Hooks<ScanEvent> =
       fits: available === null ? null : total <= available,
       least: { fp32: least('fp32'), half: least('fp16') },
     },
-    disk: { tables, maps, total: tables + maps },
+    disk: bytesOf(outputs, perImage, subject.maps ? mapCells(shape, subject.fold) : 0),
     ...timed,
     notes: subject.notes,
   };
@@ -148,6 +144,17 @@ async function time(
       hooks,
     );
     return timeAt(unetCalls, { rate, rateFrom: 'measured' }, perHour);
+  }
+  if (scan) {
+    const known = await rateWithoutEngine(plannedOf(scan), options);
+    if (known?.from === 'earlier')
+      return timeAt(unetCalls, { rate: known.unetCallsPerSecond, rateFrom: 'earlier' }, perHour);
+    if (known) {
+      const cores = options.threads ?? usableCores();
+      const [low, high] = speedOfCpu(cores, scan.draft.options.dtype);
+      const computed = { rate: high / perCall, rateAtLeast: low / perCall, rateFrom: 'computed' } as const;
+      return timeAt(unetCalls, { ...computed, computedFrom: cpuSpeedFrom(cores) }, perHour);
+    }
   }
   if (!speed) return {};
   const [low, high] = speed;

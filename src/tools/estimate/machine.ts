@@ -25,6 +25,9 @@ export const CONTEXT_BYTES = 1e9;
 
 export const isCard = (name: string | undefined): name is CardName => name !== undefined && Object.hasOwn(CARDS, name);
 
+export const cpuSpeedFrom = (cores: number): string =>
+  `${cores} cores, from the rate of Stable Diffusion 1.5 on an Intel Xeon with AMX`;
+
 /** A machine other than this one. */
 export function machineOf(
   { device = 'auto', threads }: { device?: string | undefined; threads?: number | undefined },
@@ -53,6 +56,6 @@ export function machineOf(
     dtype,
     available: cpu?.memoryFree ?? null,
     speed: speedOfCpu(cores, dtype),
-    speedFrom: `${cores} cores, from the rate of Stable Diffusion 1.5 on an Intel Xeon with AMX`,
+    speedFrom: cpuSpeedFrom(cores),
   };
 }

@@ -3,7 +3,7 @@
 export interface Time {
   /** per second; undefined if neither given, measured nor computed. Of a computed one, the highest */
   rate?: number;
-  rateFrom?: 'given' | 'measured' | 'computed';
+  rateFrom?: 'given' | 'measured' | 'earlier' | 'computed';
   hours?: number;
   /** of a computed rate: at the lowest */
   hoursAtMost?: number;
