@@ -16,6 +16,7 @@ import {
   sayUnityFailed,
   withBuildLock,
 } from './build.mjs';
+import { runCases } from './cases.mjs';
 import { findClang, fuzz } from './fuzz.mjs';
 import { setup } from './setup.mjs';
 import { buildProgress, fail, filesBelow, optionsOf, root, run, say, SetupError, which } from './steps.mjs';
@@ -203,23 +204,13 @@ const stages = {
     title: 'cases from the field',
     cores: 1,
     async work() {
-      const folder = path.join(root, 'test/cases');
-      const waiting = fs
-        .readdirSync(folder)
-        .filter((name) => /^\d+-.*\.sh$/.test(name))
-        .sort();
       const result = outcome(0, 0);
-      const worker = async () => {
-        for (let name = waiting.shift(); name; name = waiting.shift()) {
-          const { code, output } = await run('bash', [path.join(folder, name), root], { timeout: 300_000 });
-          if (code === 0) result.passed++;
-          else if (code === 2 && !inCi) result.skipped++;
-          else result.failed++;
-          if (code !== 0)
-            result.output += `${name}: exit code ${code}: ${output.trimEnd().split('\n').slice(-5).join('\n')}\n`;
-        }
-      };
-      await Promise.all(Array.from({ length: cores }, worker));
+      await runCases(cores, (name, code, output) => {
+        if (code === 0) result.passed++;
+        else if (code === 2 && !inCi) result.skipped++;
+        else result.failed++;
+        if (code !== 0) result.output += `${name}: exit code ${code}: ${output}\n`;
+      });
       return result;
     },
   },

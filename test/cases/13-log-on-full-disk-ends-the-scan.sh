@@ -6,13 +6,14 @@
 [ -w /dev/full ] || ok "no /dev/full here"
 for i in 1 2 3; do pic "$T/d/a/$i.png" $i; done
 n=0
-for workers in 1 2; do
+# two workers with a full stderr: test/cli/streams.test.ts
+for workers in 1 $(nightly 2); do
   for log in /dev/full closed pipe; do
     n=$((n + 1)); scan="scan $T/d --model $M --out $T/r$n $Q --shard-size 1 --workers $workers -v --json"
     case $log in
-      closed) dm $scan > "$T/o" 2>&-; rc=$? ;;
-      pipe) dm $scan > "$T/o" 2> >(true); rc=$? ;;
-      *) dm $scan > "$T/o" 2> $log; rc=$? ;;
+      closed) own $scan > "$T/o" 2>&-; rc=$? ;;
+      pipe) own $scan > "$T/o" 2> >(true); rc=$? ;;
+      *) own $scan > "$T/o" 2> $log; rc=$? ;;
     esac
     { [ $rc = 0 ] && grep -q '"complete":true' "$T/o"; } || bad "$workers workers, stderr $log: exit $rc, $(ls "$T/r$n/shards" 2>/dev/null | wc -l) shards done"
   done

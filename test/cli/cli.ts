@@ -1,11 +1,11 @@
 // Runs the command line: in a process that stays for the next command of the test file, or as a user does, in a process of its own.
-import { fork, spawn, type ChildProcess } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
+import { Host } from '../support/hosted.mjs';
 
 export const ROOT = path.join(__dirname, '..', '..');
 const BIN = path.join(ROOT, 'bin', 'diffmine.js');
-const HOST = path.join(ROOT, 'test', 'support', 'command-host.mjs');
 
 export interface Ran {
   code: number | null;
@@ -52,59 +52,14 @@ export function ownProcess(args: string[], options: RunOptions = {}): Promise<Ra
   });
 }
 
-/** Ends what a hosted command has written to a stream; no command writes it. */
-const END = '\0end of command\0';
-
-let host: ChildProcess | undefined;
+const host = new Host(ROOT);
 let busy = false;
 
-afterAll(() => host?.disconnect());
+afterAll(() => host.close());
 
-async function hosted(args: string[], { env = {}, cwd = ROOT }: RunOptions): Promise<Ran> {
+async function hosted(args: string[], options: RunOptions): Promise<Ran> {
   busy = true;
-  if (!host) {
-    const started = fork(HOST, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
-    started.stdout?.setEncoding('utf8');
-    started.stderr?.setEncoding('utf8');
-    started.on('exit', () => (host = undefined));
-    host = started;
-  }
-  const child = host;
-  const written = { stdout: '', stderr: '' };
-  const take = (name: 'stdout' | 'stderr', ended: () => void) => {
-    const listen = (text: string): void => {
-      written[name] += text;
-      if (written[name].endsWith(END)) ended();
-    };
-    child[name]?.on('data', listen);
-    return () => child[name]?.off('data', listen);
-  };
-  const ran = await new Promise<Ran>((resolve, reject) => {
-    let code: number | null = null;
-    let waiting = 3; // for the exit code and the end of both streams
-    const ended = (): void => {
-      waiting -= 1;
-      if (waiting === 0) finish({ code, signal: null });
-    };
-    const onMessage = (message: { code: number }): void => {
-      code = message.code;
-      ended();
-    };
-    const onClose = (status: number | null, signal: NodeJS.Signals | null): void => finish({ code: status, signal });
-    const release = [take('stdout', ended), take('stderr', ended)];
-    child.on('message', onMessage).on('close', onClose).on('error', reject);
-    // what this test file has set counts for every command
-    child.send({ args, cwd, env: { ...process.env, ...env }, end: END });
-    const finish = (how: Pick<Ran, 'code' | 'signal'>): void => {
-      child.off('message', onMessage).off('close', onClose).off('error', reject);
-      release.forEach((off) => off());
-      const [stdout, stderr] = [written.stdout, written.stderr].map((text) => text.replace(END, '')) as [
-        string,
-        string,
-      ];
-      resolve({ ...how, stdout, stderr });
-    };
-  });
+  const ran = await host.run(args, options);
   busy = false;
   return ran;
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import sharp from 'sharp';
 import { terminalOf } from '../../src/cli/streams.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
+import { isNightly } from '../helpers/nightly.js';
 import { drawImages, writeSyntheticRun } from '../helpers/synthetic-run.js';
 import { hasAddon, ROOT } from './cli.js';
 
@@ -50,22 +51,12 @@ beforeAll(async () => {
 });
 
 describe('stdout', () => {
-  const COMMANDS = [
-    '--help',
-    'scan --help',
-    '--version',
-    '--version --json',
-    'inspect images',
-    'inspect images --json',
-    'export run',
-    'export run --json',
-    'export run --format parquet',
-    'report run --quiet',
-  ];
-
-  inLinux.each(COMMANDS)('full: %s', (command) => {
-    expectIo(shell(`diffmine ${command} > /dev/full`), 'ENOSPC');
-  });
+  const full = (command: string): void => expectIo(shell(`diffmine ${command} > /dev/full`), 'ENOSPC');
+  inLinux.each(['--help', '--version', 'inspect images --json', 'export run'])('full: %s', full);
+  if (isNightly) {
+    const others = ['export run --json', 'export run --format parquet', 'report run --quiet'];
+    inLinux.each(['scan --help', '--version --json', 'inspect images', ...others])('full: %s', full);
+  }
 
   inLinux('opened for reading only', () => {
     expectIo(shell('diffmine inspect images 1< /dev/null'), 'EBADF');
@@ -108,11 +99,8 @@ describe('stderr', () => {
   const STREAMS = [...(FULL ? ['2> /dev/full'] : []), '2>&-', '2> >(true)'];
 
   test.each(STREAMS)('%s: results and exit codes stay', (redirected) => {
-    expect(shell(`diffmine inspect images --json ${redirected}`)).toMatchObject({
-      code: 0,
-      stdout: expect.stringContaining('"kind":"dataset"') as string,
-    });
     expect(shell(`diffmine inspect nothing ${redirected}`).code).toBe(2);
+    // its log has several lines
     expect(shell(`diffmine report run -v ${redirected}`)).toMatchObject({
       code: 0,
       stdout: `${join(run, 'report', 'index.html')}\n`,
@@ -167,6 +155,6 @@ describe('the terminal', () => {
     const { stdout, stderr } = shell('diffmine inspect nothing', { FORCE_COLOR: '1', TERM: 'xterm', NO_COLOR: '' });
     expect(stderr).toContain('\x1b[31merror:\x1b[0m');
     expect(stdout).toBe('');
-    expect(shell('diffmine inspect images', { FORCE_COLOR: '1', TERM: 'xterm' }).stdout).not.toContain('\x1b');
+    expect(shell('diffmine export run', { FORCE_COLOR: '1', TERM: 'xterm' }).stdout).not.toContain('\x1b');
   });
 });

@@ -1,4 +1,4 @@
-// Runs one command line after another in one process, as bin/diffmine.js does once: test/cli/cli.ts asks for each by a message.
+// Runs one command line after another in one process, as bin/diffmine.js does once: hosted.mjs asks for each by a message.
 import { main } from '../../dist/cli/main.js';
 
 process.on('message', async ({ args, cwd, env, end }) => {

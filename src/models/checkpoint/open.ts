@@ -3,7 +3,6 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { parse } from 'yaml';
 import type { SafetensorsHeader } from '../../engine/types.js';
 import { DiffmineError } from '../../util/errors.js';
 import { checkFit, type LoadedPart } from '../fit.js';
@@ -148,6 +147,7 @@ function ofMetadata({ metadata }: SafetensorsHeader): Prediction | undefined {
 async function ofYaml(file: string): Promise<Prediction | undefined> {
   const text = await readFile(file.replace(/\.safetensors$/, '.yaml'), 'utf8').catch(() => undefined);
   if (text === undefined) return undefined;
+  const { parse } = await import('yaml'); // 70 modules, which few need
   const { model } = (parse(text) ?? {}) as { model?: { params?: { parameterization?: unknown } } };
   return model?.params?.parameterization === 'v' ? 'v_prediction' : 'epsilon';
 }

@@ -1,0 +1,70 @@
+// One process that runs one command line after another (command-host.mjs): for tests of what a command does, not of how its process starts and ends.
+import { fork } from 'node:child_process';
+import path from 'node:path';
+
+/** Ends what a command has written to a stream; no command writes it. */
+const END = '\0end of command\0';
+
+export class Host {
+  #root;
+  #child;
+
+  /** @param {string} root the clone whose dist/ runs */
+  constructor(root) {
+    this.#root = root;
+  }
+
+  /**
+   * Runs `diffmine ...args`, one at a time.
+   * @param {string[]} args
+   * @param {{ env?: Record<string, string | undefined>, cwd?: string | undefined }} options env: besides the process's own
+   * @returns {Promise<{ code: number | null, signal: NodeJS.Signals | null, stdout: string, stderr: string }>}
+   */
+  run(args, { env = {}, cwd = this.#root } = {}) {
+    const child = (this.#child ??= this.#start());
+    const written = { stdout: '', stderr: '' };
+    return new Promise((resolve, reject) => {
+      let code = null;
+      let waiting = 3; // for the exit code and the end of both streams
+      const ended = () => {
+        waiting -= 1;
+        if (waiting === 0) finish({ code, signal: null });
+      };
+      const take = (name) => {
+        const listen = (text) => {
+          written[name] += text;
+          if (written[name].endsWith(END)) ended();
+        };
+        child[name].on('data', listen);
+        return () => child[name].off('data', listen);
+      };
+      const onMessage = (message) => {
+        code = message.code;
+        ended();
+      };
+      const onClose = (status, signal) => finish({ code: status, signal });
+      const release = [take('stdout'), take('stderr')];
+      child.on('message', onMessage).on('close', onClose).on('error', reject);
+      child.send({ args, cwd, env: { ...process.env, ...env }, end: END });
+      const finish = (how) => {
+        child.off('message', onMessage).off('close', onClose).off('error', reject);
+        release.forEach((off) => off());
+        const [stdout, stderr] = ['stdout', 'stderr'].map((name) => written[name].replace(END, ''));
+        resolve({ ...how, stdout, stderr });
+      };
+    });
+  }
+
+  close() {
+    this.#child?.disconnect();
+  }
+
+  #start() {
+    const file = path.join(this.#root, 'test', 'support', 'command-host.mjs');
+    const child = fork(file, { cwd: this.#root, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+    child.stdout.setEncoding('utf8');
+    child.stderr.setEncoding('utf8');
+    child.on('exit', () => (this.#child = undefined));
+    return child;
+  }
+}
