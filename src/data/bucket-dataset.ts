@@ -8,7 +8,7 @@ import { isContainer, readContainers } from './containers.js';
 import { isImage } from './files.js';
 import { hasImageBytes } from './folder-contents.js';
 import { litter } from './ignored.js';
-import { labelRule } from './labelling.js';
+import { labelRule } from './label-source.js';
 import type { Listing } from './listing.js';
 import { readLoose } from './loose.js';
 import { nameOfText } from './names.js';

@@ -12,7 +12,7 @@ import { openSource } from './bytes/source.js';
 import { Listings, type ContainerListing, type ListedMember } from './bytes/listings.js';
 import { tarMembers, type TarMember } from './bytes/tar.js';
 import { isImage } from './files.js';
-import { labelRule, type LabelRule } from './labelling.js';
+import { labelRule, type LabelRule } from './label-source.js';
 import { Listing } from './listing.js';
 import { imageFile } from './names.js';
 import type { DatasetOptions, DatasetSource } from './options.js';

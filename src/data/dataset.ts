@@ -13,7 +13,7 @@ import { errorCode, isImage, openingError } from './files.js';
 import { readFolder } from './label-folders.js';
 import { ignoredSentence, totalIgnored, type Ignored } from './ignored.js';
 import type { ImageList } from './images.js';
-import { changesLabels, labelRule, relabelled } from './labelling.js';
+import { changesLabels, labelRule, relabelled } from './label-source.js';
 import { readLayout, type LayoutName } from './layouts/index.js';
 import type { Listing } from './listing.js';
 import { imagesBelow, readLoose } from './loose.js';

@@ -4,7 +4,7 @@ import { walk } from './boxes/walk.js';
 import { DiffmineError } from '../util/errors.js';
 import { factsOfAll, isImage } from './files.js';
 import { litter } from './ignored.js';
-import { byPath, unlabeledWarning, type LabelRule } from './labelling.js';
+import { byPath, unlabeledWarning, type LabelRule } from './label-source.js';
 import { Listing } from './listing.js';
 import { imageFile } from './names.js';
 import { compareCodePoints } from './order.js';

@@ -6,7 +6,7 @@ import { DiffmineError } from '../util/errors.js';
 import type { DatasetOptions } from './options.js';
 import { factsOfAll } from './files.js';
 import { Listing } from './listing.js';
-import { byPath, labelRule, unlabeledWarning } from './labelling.js';
+import { byPath, labelRule, unlabeledWarning } from './label-source.js';
 import { imageFile, nameOfText, systemPath } from './names.js';
 import { isRemote } from './bytes/names.js';
 import { ParquetFile } from './bytes/parquet.js';

@@ -19,7 +19,7 @@ import { doShard, type Assigned } from './shard.js';
 import type { Connection } from './queue/bull.js';
 import { engage, reachQueue, type Fleet } from './queue/coordinate.js';
 import { divisionOf, shardsOf, type Division } from './shards.js';
-import { finishStage } from './standing.js';
+import { finishStage } from './remaining.js';
 import type { PipelineEvent, SplitOptions } from './options.js';
 import type { OpenStage, Part, PipelineSummary, Round, Rounds, ShardCounts, ShardedStage } from './stage.js';
 import { startWorkers } from './workers.js';

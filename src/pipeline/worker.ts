@@ -2,7 +2,7 @@
 // disconnects or dies.
 import { asDiffmineError, DiffmineError } from '../util/errors.js';
 import { startEngine, type StartedEngine } from './pipeline.js';
-import { standingOf } from './standing.js';
+import { remainingOf } from './remaining.js';
 import type { Counter } from './progress.js';
 import type { PipelineEvent, SplitOptions } from './options.js';
 import type { OpenStage, ShardedStage } from './stage.js';
@@ -68,9 +68,9 @@ async function answer(message: ToWorker): Promise<void> {
     if (message.type === 'cancel') abort.abort();
     else if (message.type === 'begin') await begin(message);
     else if (!stage) throw new DiffmineError('INTERNAL', 'The worker has no stage.');
-    else if (message.type === 'standing') {
+    else if (message.type === 'remaining') {
       enter('work');
-      send({ type: 'standing', standing: await standingOf(stage, hooks) });
+      send({ type: 'remaining', remaining: await remainingOf(stage, hooks) });
     } else {
       engine ??= await load(stage);
       enter('work');

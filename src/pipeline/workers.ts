@@ -11,7 +11,7 @@ import { Tally, type Counter } from './progress.js';
 import { SlotLost, type EngineMemory, type ShardOutcome, type Slot, type Slots } from './schedule.js';
 import type { PipelineEvent, SplitOptions } from './options.js';
 import type { Assigned } from './shard.js';
-import type { Standing } from './standing.js';
+import type { Remaining } from './remaining.js';
 import type { Hooks } from '../util/hooks.js';
 
 /** Maximum restarts of a process without a finished shard in between. */
@@ -26,7 +26,7 @@ export type ToWorker =
   /** `lazy`: the model is loaded for the first shard */
   | { type: 'begin'; module: string; options: SplitOptions; lazy: boolean }
   | ({ type: 'shard' } & Assigned)
-  | { type: 'standing' }
+  | { type: 'remaining' }
   | { type: 'cancel' };
 
 /** What a worker is at: opening the stage, loading the model, or a shard. */
@@ -37,7 +37,7 @@ export type FromWorker =
   | { type: 'phase'; phase: Phase }
   | { type: 'ready' }
   | { type: 'done'; outcome: ShardOutcome }
-  | { type: 'standing'; standing: Standing }
+  | { type: 'remaining'; remaining: Remaining }
   | { type: 'failed'; code: ErrorCode; message: string; hint?: string }
   | { type: 'memory'; memory: EngineMemory }
   | { type: 'count'; call: Count }
@@ -74,7 +74,7 @@ class WorkerProcess {
       if (message.type === 'phase') listener.onPhase?.(message.phase);
       else if (message.type === 'ready') this.answer(undefined);
       else if (message.type === 'done') this.answer(message.outcome);
-      else if (message.type === 'standing') this.answer(message.standing);
+      else if (message.type === 'remaining') this.answer(message.remaining);
       else if (message.type === 'failed') this.fail(message);
       else if (message.type === 'count') replayCount(listener.meter, message.call);
       else if (message.type === 'memory') listener.onMemory?.(message.memory);
@@ -172,8 +172,8 @@ export class Worker {
   }
 
   /** How far the work is; finished rounds are closed. */
-  async standing(): Promise<Standing> {
-    return this.persist(async (process) => process.ask<Standing>({ type: 'standing' }), 'while it looked for work');
+  async remaining(): Promise<Remaining> {
+    return this.persist(async (process) => process.ask<Remaining>({ type: 'remaining' }), 'while it looked for work');
   }
 
   readonly slot: Slot = async (shard, round) => {

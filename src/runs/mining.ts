@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { count } from '../web/html.js';
 import type { z } from 'zod';
-import type { Shape } from '../metrics/course.js';
+import type { Shape } from '../metrics/trend.js';
 import type { Confounds } from '../data/confounds.js';
 import type { Run } from './run.js';
 import type { MINING } from '../options/scoring.js';

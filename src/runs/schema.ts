@@ -1,5 +1,5 @@
 // The columns of a run's tables (docs/reference/formats/run.md).
-import type { Shape } from '../metrics/course.js';
+import type { Shape } from '../metrics/trend.js';
 import type { Row, Schema } from './tables.js';
 
 export const LISTS = ['top', 'bottom', 'random'] as const;

@@ -328,33 +328,37 @@ const copied = (name: string) => (): void => cpSync(at(name), join(disk, name), 
       rmSync(at('redis'), { recursive: true, force: true });
     });
 
-    test('whose disk is read-only ends, and leaves its shard to others', async () => {
-      const run = at('queued');
-      const begun = fleet.run(...scan(run, '--queue'));
-      await begun.until(/shards in the queue/);
-      const readOnly = [
-        'unshare',
-        '--mount',
-        'sh',
-        '-c',
-        `mount --bind ${run} ${run} && mount -o remount,bind,ro ${run} && exec "$@"`,
-        'sh',
-      ];
-      const worker = fleet.runWith(readOnly, {}, 'worker', '--device', 'cpu', '--threads', '1');
-      expect([await worker.ended, worker.stderr]).toEqual([
-        [5, null],
-        expect.stringMatching(
-          /Refused shard \d+ .*: The disk is read-only: .*\nerror: The disk is read-only: [^\n]*\nhint: [^\n]*make it writable/s,
-        ) as string,
-      ]);
-      expect(worker.stderr.match(/Refused/g)).toHaveLength(1);
-      await begun.until(/A worker refuses this run\. .*: The disk is read-only/);
-      expect(await fleet.worker('--exit-when-done').ended).toEqual([0, null]);
-      expect(await begun.ended).toEqual([0, null]);
-      expect(resultBytes(run, ['shards', 'skipped.jsonl'])).toEqual(
-        resultBytes(at('scanned'), ['shards', 'skipped.jsonl']),
-      );
-    }, 300_000);
+    nightlyTest(
+      'whose disk is read-only ends, and leaves its shard to others',
+      async () => {
+        const run = at('queued');
+        const begun = fleet.run(...scan(run, '--queue'));
+        await begun.until(/shards in the queue/);
+        const readOnly = [
+          'unshare',
+          '--mount',
+          'sh',
+          '-c',
+          `mount --bind ${run} ${run} && mount -o remount,bind,ro ${run} && exec "$@"`,
+          'sh',
+        ];
+        const worker = fleet.runWith(readOnly, {}, 'worker', '--device', 'cpu', '--threads', '1');
+        expect([await worker.ended, worker.stderr]).toEqual([
+          [5, null],
+          expect.stringMatching(
+            /Refused shard \d+ .*: The disk is read-only: .*\nerror: The disk is read-only: [^\n]*\nhint: [^\n]*make it writable/s,
+          ) as string,
+        ]);
+        expect(worker.stderr.match(/Refused/g)).toHaveLength(1);
+        await begun.until(/A worker refuses this run\. .*: The disk is read-only/);
+        expect(await fleet.worker('--exit-when-done').ended).toEqual([0, null]);
+        expect(await begun.ended).toEqual([0, null]);
+        expect(resultBytes(run, ['shards', 'skipped.jsonl'])).toEqual(
+          resultBytes(at('scanned'), ['shards', 'skipped.jsonl']),
+        );
+      },
+      300_000,
+    );
 
     nightlyTest(
       'ends when the disk is full; no shard has spent an attempt, and another worker finishes when there is space',

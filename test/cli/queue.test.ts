@@ -174,10 +174,11 @@ const RACE = ['--samples', '8', '--top', '1', '--race-risk', '0.3', '--race'];
     const silent = createServer(() => undefined);
     await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
     const { port } = silent.address() as AddressInfo;
-    for (const kind of ['redis', 'postgres']) {
-      const worker = fleet.worker('--queue', `${kind}://127.0.0.1:${port}/x`);
+    const kinds = ['redis', 'postgres'];
+    const workers = kinds.map((kind) => fleet.worker('--queue', `${kind}://127.0.0.1:${port}/x`)); // both wait at once
+    for (const [i, worker] of workers.entries()) {
       expect(await worker.ended).toEqual([5, null]);
-      expect(worker.stderr).toMatch(new RegExp(`error: The queue ${kind}://127.0.0.1:${port}/x cannot be reached: `));
+      expect(worker.stderr).toMatch(`error: The queue ${kinds[i]}://127.0.0.1:${port}/x cannot be reached: `);
     }
     const scan = fleet.run(...SCAN, '--out', at('silent'), '--queue', `redis://127.0.0.1:${port}`);
     expect(await scan.ended).toEqual([5, null]);

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path';
 import { resultBytes } from '../helpers/bytes.js';
 import { temporaryFolder } from '../helpers/folders.js';
-import { nightlyTest } from '../helpers/nightly.js';
+import { isNightly, nightlyTest } from '../helpers/nightly.js';
 import { kill, missingSlurm, processes, Slurm, until } from '../helpers/slurm.js';
 import { cli, hasAddon, ROOT } from './cli.js';
 
@@ -74,6 +74,7 @@ test('without sbatch it says what to do', async () => {
     }
     interrupted['killed'] = idOf(await submit('killed', 1, LONG));
     kill(await halfDone('killed'));
+    if (!isNightly) return;
     interrupted['limit'] = idOf(await submit('limit', 1, LONG));
     await halfDone('limit');
     slurm.ask('scancel', '--batch', '--signal=TERM', `${interrupted['limit']}_0`); // as --signal=B:TERM does
@@ -87,7 +88,7 @@ test('without sbatch it says what to do', async () => {
     expect(bytes('array')).toEqual(references[SHORT]);
   });
 
-  test('completes a run from a sparse resubmission', async () => {
+  nightlyTest('completes a run from a sparse resubmission', async () => {
     expect(await cli([...scan('sparse', SHORT), '--shard', '0/3'])).toMatchObject({ code: 0 });
     const script = join(folder, 'sparse.sh');
     writeFileSync(script, await submit('sparse', 8, SHORT, '--dry-run'));
@@ -103,7 +104,7 @@ test('without sbatch it says what to do', async () => {
     expect(bytes('killed')).toEqual(references[LONG]);
   });
 
-  test('stops a task before its time limit, and requeues it', async () => {
+  nightlyTest('stops a task before its time limit, and requeues it', async () => {
     expect(await slurm.finished(interrupted['limit'] ?? '')).toEqual(['COMPLETED']);
     expect(logs('limit')).toContain('SIGTERM: stopping after the current batch.');
     expect(logs('limit')).toContain('exit code 130: requeued');

@@ -1,7 +1,7 @@
 // mine: ranks the patches of a scanned run and clusters the best of each label.
 import { optionsOf } from '../../options/option.js';
 import { MINE, type MineSummary } from '../../stages/mine/options.js';
-import { SHAPES } from '../../metrics/course.js';
+import { SHAPES } from '../../metrics/trend.js';
 import { patchesOf } from '../../runs/contrast.js';
 import { concentrations, type Dropped } from '../../runs/mining.js';
 import { count, significant } from '../../web/html.js';

@@ -1,16 +1,16 @@
 // worker: works on the shards of a queue.
 import { DiffmineError } from '../../util/errors.js';
 import { WORKER, type WorkerSummary } from '../../pipeline/queue/options.js';
-import type { SeatEvent } from '../../pipeline/queue/seat.js';
+import type { DeviceWorkerEvent } from '../../pipeline/queue/device-worker.js';
 import { count } from '../../web/html.js';
 import { command } from '../command.js';
 import { took } from '../stages.js';
 import type { Output } from '../output.js';
 
-const shardOf = ({ run, shard, round }: SeatEvent): string =>
+const shardOf = ({ run, shard, round }: DeviceWorkerEvent): string =>
   `shard ${shard}${round === undefined ? '' : ` of round ${round + 1}`} of ${run}`;
 
-function sentence(event: SeatEvent): string {
+function sentence(event: DeviceWorkerEvent): string {
   switch (event.type) {
     case 'done':
       return event.outcome === 'done'
@@ -41,7 +41,7 @@ function logger(
 ): {
   line: (message: string) => void;
   fault: (message: string) => void;
-  event: (event: SeatEvent) => void;
+  event: (event: DeviceWorkerEvent) => void;
 } {
   if (format === 'text')
     return {

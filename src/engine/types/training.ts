@@ -1,7 +1,7 @@
 // What a training of the core takes and gives.
 import type { Tensor } from './device.js';
 
-export type LearningRateCourse = 'constant' | 'linear' | 'cosine';
+export type LearningRateSchedule = 'constant' | 'linear' | 'cosine';
 
 /** Mirrors cpp/training/trainer.h TrainerOptions. */
 export interface TrainerOptions {
@@ -10,7 +10,7 @@ export interface TrainerOptions {
   /** peak learning rate */
   learningRate: number;
   /** default 'constant' */
-  lrSchedule?: LearningRateCourse;
+  lrSchedule?: LearningRateSchedule;
   /** warm-up steps; default 0 */
   warmup?: number;
   /** step at which 'linear' and 'cosine' reach zero */

@@ -4,7 +4,7 @@ import { shardName } from '../../runs/shards.js';
 import type { Connection, Job } from './bull.js';
 import type { ShardJob } from './job.js';
 import { runId, type Descriptor } from './descriptor.js';
-import type { Standing } from '../standing.js';
+import type { Remaining } from '../remaining.js';
 
 /** Times that a shard is tried, with what may pass on its own between; a worker that dies is not counted. */
 const ATTEMPTS = 4;
@@ -41,7 +41,7 @@ const jobId = (id: string, shard: number, round?: number): string =>
 export async function enqueue(
   { queue }: Connection,
   { run, id, version }: QueuedRun,
-  { round, missing }: Standing,
+  { round, missing }: Remaining,
 ): Promise<void> {
   for (let begin = 0; begin < missing.length; begin += CHUNK) {
     await queue.addBulk(
@@ -61,10 +61,10 @@ export async function enqueue(
 }
 
 /** Puts shards in the queue that are neither being worked on nor failed there. Returns how many were left to put. */
-export async function refill(connection: Connection, run: QueuedRun, standing: Standing): Promise<number> {
+export async function refill(connection: Connection, run: QueuedRun, remaining: Remaining): Promise<number> {
   const there = new Set(await connection.queue.getRanges(['active', 'failed', 'delayed'], 0, -1));
-  const missing = standing.missing.filter((shard) => !there.has(jobId(run.id, shard, standing.round)));
-  await enqueue(connection, run, { ...standing, missing });
+  const missing = remaining.missing.filter((shard) => !there.has(jobId(run.id, shard, remaining.round)));
+  await enqueue(connection, run, { ...remaining, missing });
   return missing.length;
 }
 

@@ -4,8 +4,8 @@ import type { AddressInfo } from 'node:net';
 import { DiffmineError } from '../../util/errors.js';
 import type { EngineMemory } from '../schedule.js';
 import type { Depth } from './jobs.js';
-import type { SeatEvent } from './seat.js';
-import { within } from './seat.js';
+import type { DeviceWorkerEvent } from './device-worker.js';
+import { within } from './device-worker.js';
 
 /** How long the queue may take to say how full it is, ms. */
 const ASKING = 2000;
@@ -93,7 +93,7 @@ export class Metrics {
     this.images.add(1, { outcome: skipped ? 'skipped' : 'scored' });
   }
 
-  event(event: SeatEvent): void {
+  event(event: DeviceWorkerEvent): void {
     const { device, type } = event;
     const outcome =
       type === 'done' ? event.outcome : type === 'failed' ? (event.final ? 'failed' : 'to be tried again') : type;

@@ -10,7 +10,7 @@ import { connect, type Connection } from './bull.js';
 import { depthOf } from './jobs.js';
 import { Metrics } from './metrics.js';
 import { WORKER, type WorkerOptions, type WorkerSummary } from './options.js';
-import { Seat, within, type Known, type SeatEvent } from './seat.js';
+import { DeviceWorker, within, type Known, type DeviceWorkerEvent } from './device-worker.js';
 
 /** How long a shard stays reserved after the last sign of life of its worker, s. */
 const LOCK = 30;
@@ -29,7 +29,7 @@ const END = 10_000;
  * @throws CANCELLED after hooks.signal: the current shards are back in the queue; IO where the queue cannot be reached; DEVICE_UNAVAILABLE if no device is
  *   left; with `exitWhenDone`, the error of a shard that failed for good or that this worker refuses
  */
-export async function serveQueue(options: WorkerOptions, hooks: Hooks<SeatEvent> = {}): Promise<WorkerSummary> {
+export async function serveQueue(options: WorkerOptions, hooks: Hooks<DeviceWorkerEvent> = {}): Promise<WorkerSummary> {
   const begun = performance.now();
   const settings = resolved(WORKER, options);
   const address = queueAddress(settings.queue);
@@ -49,7 +49,7 @@ export async function serveQueue(options: WorkerOptions, hooks: Hooks<SeatEvent>
     refused.set(what, now);
     return true;
   };
-  const onEvent = (event: SeatEvent): void => {
+  const onEvent = (event: DeviceWorkerEvent): void => {
     metrics.event(event);
     if (event.type === 'refused') {
       refusing.add(event.run);
@@ -74,14 +74,14 @@ export async function serveQueue(options: WorkerOptions, hooks: Hooks<SeatEvent>
     time: () => undefined,
   };
   const known: Known = new Set();
-  const seats: Seat[] = [];
+  const workers: DeviceWorker[] = [];
   try {
     if (settings.metrics !== undefined)
       hooks.onLog?.(`Metrics: http://localhost:${await metrics.listen(settings.metrics)}/metrics`);
     hooks.onLog?.(`Working on the queue ${address.shown} with ${devices.map(({ id }) => id).join(', ')}.`);
     for (const { id } of devices)
-      seats.push(
-        new Seat(connection, {
+      workers.push(
+        new DeviceWorker(connection, {
           device: id,
           threads: threadsOf(settings, devices.length),
           counter: { ...counter, time: (_, waited) => metrics.waited(id, waited) },
@@ -92,9 +92,9 @@ export async function serveQueue(options: WorkerOptions, hooks: Hooks<SeatEvent>
           known,
         }),
       );
-    await attend(connection, seats, { known, refusing }, settings.exitWhenDone, hooks);
+    await attend(connection, workers, { known, refusing }, settings.exitWhenDone, hooks);
   } finally {
-    await Promise.all(seats.map(async (seat) => seat.stop()));
+    await Promise.all(workers.map(async (worker) => worker.stop()));
     await within(END, connection.close());
     await connection.close(true);
     metrics.close();
@@ -119,28 +119,28 @@ function timing(): { lockDuration: number; stalledInterval: number } {
   return { lockDuration: 1000 * seconds, stalledInterval: Math.min(5000, 400 * seconds) };
 }
 
-/** Looks after the seats until nothing is left, or the signal. */
+/** Looks after the workers until nothing is left, or the signal. */
 async function attend(
   connection: Connection,
-  seats: readonly Seat[],
+  workers: readonly DeviceWorker[],
   { known, refusing }: { known: Known; refusing: ReadonlySet<string> },
   exitWhenDone: boolean,
-  { signal, onLog }: Hooks<SeatEvent>,
+  { signal, onLog }: Hooks<DeviceWorkerEvent>,
 ): Promise<void> {
-  const lost = new Set<Seat>();
+  const lost = new Set<DeviceWorker>();
   let pause = LOOK.first;
   let quiet = LOOK.first;
   for (;;) {
     await sleep(pause, undefined, signal ? { signal } : {}).catch(() => undefined);
     if (signal?.aborted) throw stopped();
-    for (const seat of seats)
-      if (seat.lost && !lost.has(seat)) {
-        lost.add(seat);
-        onLog?.(`${seat.device} is given up: ${seat.lost.message}`);
-        await seat.stop();
+    for (const worker of workers)
+      if (worker.lost && !lost.has(worker)) {
+        lost.add(worker);
+        onLog?.(`${worker.device} is given up: ${worker.lost.message}`);
+        await worker.stop();
       }
-    const left = seats.filter((seat) => !lost.has(seat));
-    if (left.length === 0) throw seats[0]?.lost ?? stopped();
+    const left = workers.filter((worker) => !lost.has(worker));
+    if (left.length === 0) throw workers[0]?.lost ?? stopped();
     const idle = left.filter(({ busy }) => !busy);
     pause = LOOK.first;
     if (idle.length < left.length) quiet = LOOK.first;
@@ -148,9 +148,9 @@ async function attend(
     if (!first) continue;
     const depth = await unlessStopped(depthOf(connection), signal);
     if (depth.waiting > 0) continue;
-    const seat = idle.find(({ run }) => run !== undefined && known.has(run)) ?? first;
+    const worker = idle.find(({ run }) => run !== undefined && known.has(run)) ?? first;
     const put = await unlessStopped(
-      seat.lookForWork().catch((error: unknown) => {
+      worker.lookForWork().catch((error: unknown) => {
         onLog?.(`Looking for missing shards failed: ${asDiffmineError(error).message}`);
         return 0;
       }),

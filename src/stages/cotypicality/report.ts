@@ -37,7 +37,7 @@ import type { Hooks } from '../../util/hooks.js';
 
 const PAGE = join(import.meta.dirname, 'page');
 const SHARED = ['look.css', 'tools.js', 'settings.js'] as const;
-const PAGE_FILES = ['index.html', 'page.css', 'page.js', 'pairs.js', 'sequence.js'] as const;
+const PAGE_FILES = ['index.html', 'page.css', 'page.js', 'pairs.js', 'sequence.js', 'foot.js'] as const;
 const SKIPPED_SHOWN = 500;
 
 export interface ChangesReport {

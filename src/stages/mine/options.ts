@@ -5,7 +5,7 @@ import { option, optionsOf } from '../../options/option.js';
 import { MINING } from '../../options/scoring.js';
 import { DEVICE, MOVED_DATASET, RUN_BATCH } from '../../options/shared.js';
 import type { MinedCondition, MineSettings } from '../../runs/mining.js';
-import type { Shape } from '../../metrics/course.js';
+import type { Shape } from '../../metrics/trend.js';
 import type { ListName } from '../../runs/schema.js';
 
 export type { MinedCondition, MineSettings };

@@ -2,7 +2,7 @@
 // those of the null condition, under which all labels are seen alike.
 import { measureImage, scoredSize, type DatasetImage, type ImageList, type SizeOptions } from '../../data/index.js';
 import { orderedLabels, type OrderedLabel } from '../../data/label-order.js';
-import { courseOf, fractionOf, type Course } from '../../metrics/course.js';
+import { courseOf, fractionOf, type Course } from '../../metrics/trend.js';
 import { cluster, type Clustering } from '../../pipeline/cluster.js';
 import type { ElementRow, PatchRow, TrendPatchRow, TrendRow } from '../../runs/schema.js';
 import { imageKey } from '../../runs/run.js';

@@ -19,7 +19,7 @@ import {
   type MinedPatchRow,
   type PatchRow,
 } from '../../runs/schema.js';
-import { SHAPES, type Shape } from '../../metrics/course.js';
+import { SHAPES, type Shape } from '../../metrics/trend.js';
 import type { Trends } from './trends.js';
 import type { Evidence } from './evidence.js';
 import { writeTable } from '../../runs/tables.js';

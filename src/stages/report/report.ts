@@ -16,25 +16,14 @@ import { readdir, readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import type { z } from 'zod';
-import { fillPrompt } from '../../data/index.js';
-import { PROPERTIES, telling } from '../../data/properties.js';
 import { because, DiffmineError } from '../../util/errors.js';
-import { concentration, readMine, type MineRecord } from '../../runs/mining.js';
-import {
-  amountsOf,
-  contrastOf,
-  contrastWords,
-  listWords,
-  reportLede,
-  reportMethod,
-  titleOf,
-} from '../../runs/contrast.js';
+import { readMine, type MineRecord } from '../../runs/mining.js';
+import { contrastOf } from '../../runs/contrast.js';
 import { count } from '../../web/html.js';
 import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
-import { raceLists, raceMeaning } from '../../runs/race-words.js';
-import { readRace, type RaceRecord } from '../../runs/rounds.js';
+import { readRace } from '../../runs/rounds.js';
 import { withLocalRun } from '../../runs/store/copy.js';
-import { Run, type Skipped } from '../../runs/run.js';
+import { Run } from '../../runs/run.js';
 import { imageRoot } from '../../runs/scored.js';
 import type { ClusterRow, MinedPatchRow } from '../../runs/schema.js';
 import { readTable } from '../../runs/tables.js';
@@ -42,17 +31,15 @@ import { resolved } from '../../options/check.js';
 import { REPORT, type ReportOptions } from './options.js';
 import { evaluationFiles } from './evaluation.js';
 import { ReportFolder, type ReportBytes } from '../../web/folder.js';
-import { legend } from '../../web/heatmap.js';
 import { drawLabel, type DrawContext } from './label.js';
-import { layOut, type LabelView } from './layout.js';
+import { layOut } from './layout.js';
 import { mapScript, NO_MAP } from './map.js';
 import { overviewOf } from './overview.js';
+import { promptOf, runData } from './run-data.js';
 import { drawStrips } from './strips.js';
 import { trendsScript } from './trends.js';
-import { SHEET_COLUMNS, SHEET_ROWS, TILE } from '../../web/sprites.js';
 import { scriptOf } from '../../web/script.js';
 import { readShared } from '../../web/shared.js';
-import { named } from '../../web/shown-name.js';
 import type { Hooks, Progress } from '../../util/hooks.js';
 import { makeFolder } from '../../util/paths.js';
 
@@ -102,10 +89,6 @@ const PAGE_FILES = [
   'rows.js',
   'page.js',
 ] as const;
-const SKIPPED_SHOWN = 500;
-/** Patches of a cluster in the overview. */
-const OVERVIEW_TILES = 4;
-const LEGEND_STOPS = 41;
 
 /**
  * Writes the report of a mined run to `RUN/report`, in place of an earlier one, which stays whole until then. Where another process writes it, this one
@@ -249,96 +232,6 @@ async function fill(
     bytes: folder.bytes,
   };
 }
-
-function promptOf(run: Run, label: string): string | null {
-  const { model, options } = run.manifest;
-  return model.conditioning === 'text' && options.prompt !== null ? fillPrompt(options.prompt, label) : null;
-}
-
-/** What the page knows before a label is opened. */
-function runData(
-  run: Run,
-  mined: MineRecord,
-  race: RaceRecord | undefined,
-  views: LabelView[],
-  skipped: Skipped[],
-  missing: ReportSummary['missing'],
-  maps: number,
-  title: string | undefined,
-): object {
-  const { manifest } = run;
-  const [model, dataset] = [named(manifest.model), named(manifest.dataset)];
-  const contrast = contrastOf(run);
-  const { rank } = mined.options;
-  const untrained = contrast.untrained === true;
-  return {
-    version: manifest.version,
-    format: manifest.format,
-    created: manifest.created,
-    fingerprint: manifest.fingerprint,
-    model: { ...model, name: `${model.name}${untrained ? ', random weights' : ''}` },
-    dataset: { ...dataset, labels: dataset.labels.length },
-    words: {
-      ...contrastWords(contrast),
-      ...(mined.options.patch === manifest.options.patch ? {} : { standardErrors: errorsWithout(mined, manifest) }),
-      title: titleOf(title, dataset.name, contrast),
-      lede: reportLede(contrast, rank, views.length),
-      method: [
-        ...reportMethod(contrast, mined.options, manifest.options.maps, race !== undefined),
-        ...(race ? [{ lead: 'Racing:', text: `${raceMeaning(race)} ${raceLists(race)}` }] : []),
-      ],
-      lists: listWords(untrained),
-      score: contrast.against === 'null' ? 'Typicality' : `Typicality against ${contrastWords(contrast).rival}`,
-    },
-    options: manifest.options,
-    ...(manifest.pilot ? { pilot: manifest.pilot } : {}),
-    preset: manifest.preset,
-    mine: mined.options,
-    notes: mined.notes,
-    confounds: mined.confounds && {
-      images: mined.confounds.images,
-      properties: PROPERTIES,
-      told: telling(mined.confounds.confounds).map(({ label, property, auroc: { value, low, high } }) => ({
-        label,
-        property,
-        auroc: [value, low, high],
-      })),
-      duplicates: mined.confounds.duplicates.length,
-    },
-    labels: views.map((view) => {
-      const clustered = view.clusters.flatMap(({ members }) => members.map((tile) => view.patches[tile]));
-      const images = new Set((clustered.length > 0 ? clustered : view.patches).map((patch) => patch?.image)).size;
-      const amounts = {
-        patches: view.patches.length,
-        clusters: view.clusters.length,
-        clustered: clustered.length,
-        images,
-      };
-      const found = mined.conditions.find(({ condition }) => condition === view.label);
-      return {
-        label: view.label,
-        ...amounts,
-        best: view.clusters.map(({ number, median, size, members }) => ({
-          number,
-          median: Number(median.toPrecision(6)),
-          size,
-          tiles: members.slice(0, OVERVIEW_TILES),
-        })),
-        made: amountsOf(amounts, rank, untrained),
-        warning: found ? concentration(found) : null,
-      };
-    }),
-    skipped: { count: skipped.length, shown: skipped.slice(0, SKIPPED_SHOWN) },
-    missing: { count: missing.length, shown: missing.slice(0, SKIPPED_SHOWN) },
-    maps: { kept: manifest.options.maps, shown: maps },
-    root: dataset.name,
-    sheet: { columns: SHEET_COLUMNS, rows: SHEET_ROWS, tile: TILE },
-    legend: legend(LEGEND_STOPS),
-  };
-}
-
-const errorsWithout = ({ options: { patch } }: MineRecord, { options }: Run['manifest']): string =>
-  `Patches of ${patch} px were ranked from the typicality maps of the scan, whose patches have ${options.patch} px, so there are no standard errors.`;
 
 const size = (bytes: number): string =>
   bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;

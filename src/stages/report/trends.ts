@@ -1,7 +1,7 @@
 // What the report shows of trends: the elements with a clear course, their curves, and their best patches per label, drawn into sprite sheets of their own.
 import { existsSync } from 'node:fs';
 import { imageFile, openImage } from '../../data/index.js';
-import { SHAPES, type Shape } from '../../metrics/course.js';
+import { SHAPES, type Shape } from '../../metrics/trend.js';
 import type { Run } from '../../runs/run.js';
 import type { ElementRow, TrendPatchRow, TrendRow } from '../../runs/schema.js';
 import { readTable } from '../../runs/tables.js';

@@ -29,9 +29,9 @@ export async function retry(options: ControlOptions): Promise<Retried> {
     if (cancelled) await writeDescriptor(store, descriptor);
     const run = queuedRun(store.place, descriptor);
     const failed = await discardJobs(connection, run.id, 'failed');
-    const { standing, missing } = await storedRun(store);
+    const { remaining, missing } = await storedRun(store);
     const complete = missing.length === 0;
-    return { path: store.place, complete, failed, queued: await refill(connection, run, standing) };
+    return { path: store.place, complete, failed, queued: await refill(connection, run, remaining) };
   });
 }
 

@@ -1,5 +1,5 @@
 // A run of any stage as its folder shows it: how many shards there are, and which are missing. Needs no model, no dataset and no queue.
-import type { Standing } from '../../pipeline/standing.js';
+import type { Remaining } from '../../pipeline/remaining.js';
 import { newerFormat } from '../../runs/format.js';
 import { RUN_FORMAT, type Manifest } from '../../runs/manifest.js';
 import { TRANSLATION_FORMAT } from '../../runs/parallel.js';
@@ -71,7 +71,7 @@ export interface StoredRun {
   missing: number[];
   round: StoredRound | null;
   /** what can be worked on now; where that is nothing and the run is not complete, a shard that makes a worker look */
-  standing: Standing;
+  remaining: Remaining;
 }
 
 /** @throws RUN_INVALID where there is no run */
@@ -89,7 +89,7 @@ export async function storedRun(store: RunStore): Promise<StoredRun> {
     shards,
     missing,
     round: racing?.round ?? null,
-    standing: racing?.standing ?? { missing },
+    remaining: racing?.remaining ?? { missing },
   };
 }
 
@@ -136,7 +136,7 @@ async function missingOf(folder: Shards): Promise<number[]> {
 async function roundOf(
   store: RunStore,
   manifest: Manifest,
-): Promise<{ round: StoredRound; standing: Standing } | undefined> {
+): Promise<{ round: StoredRound; remaining: Remaining } | undefined> {
   const { race } = manifest.options;
   const rounds = new RoundsFolder({ store, manifest });
   if (!race || (await rounds.isOver())) return undefined;
@@ -156,7 +156,7 @@ async function roundOf(
         shards: { total: folder.count, done: folder.count - missing.length },
       },
       // a finished round is closed by the first that looks
-      standing: { round: index, missing: missing.length > 0 ? missing : [0] },
+      remaining: { round: index, missing: missing.length > 0 ? missing : [0] },
     };
   }
   return undefined;

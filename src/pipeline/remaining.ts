@@ -6,7 +6,7 @@ import type { Shards } from '../runs/shards.js';
 import type { PipelineEvent } from './options.js';
 import type { ShardedStage } from './stage.js';
 
-export interface Standing {
+export interface Remaining {
   /** what is missing are shards of this round; undefined: of the stage's folder */
   round?: number;
   /** shards that are not finished, ascending; empty where all is */
@@ -19,7 +19,7 @@ async function missingOf(folder: Shards): Promise<number[]> {
 }
 
 /** The shards that can be worked on now. Several processes may ask at once. */
-export async function standingOf(stage: ShardedStage, hooks: Hooks<PipelineEvent>): Promise<Standing> {
+export async function remainingOf(stage: ShardedStage, hooks: Hooks<PipelineEvent>): Promise<Remaining> {
   const missing = await missingOf(stage.folder);
   if (missing.length === 0) {
     await finishStage(stage, hooks);

@@ -8,7 +8,7 @@ import type { Hooks } from '../../util/hooks.js';
 import type { PipelineEvent } from '../options.js';
 import type { Counter } from '../progress.js';
 import { SlotLost, type EngineMemory, type ShardOutcome } from '../schedule.js';
-import type { Standing } from '../standing.js';
+import type { Remaining } from '../remaining.js';
 import { Worker as EngineProcess } from '../workers.js';
 import type { Connection, Job } from './bull.js';
 import { moduleOf, readDescriptor, runId, type Descriptor } from './descriptor.js';
@@ -22,24 +22,24 @@ const REFUSED_FOR = 60_000;
 /** How long handing a shard back may take, ms: after that its reservation runs out by itself. */
 const HAND_BACK = 5000;
 
-/** What a seat tells of. */
-export type SeatEvent = { device: string; run: string; shard: number; round?: number } & (
+/** What a worker tells of. */
+export type DeviceWorkerEvent = { device: string; run: string; shard: number; round?: number } & (
   | { type: 'done'; stage: Descriptor['stage']; outcome: ShardOutcome; seconds: number }
   | { type: 'failed'; code: ErrorCode; message: string; final: boolean }
   | { type: 'refused'; message: string }
   | { type: 'returned' }
 );
 
-export interface SeatOptions {
+export interface DeviceWorkerOptions {
   /** as in --device */
   device: string;
   /** CPU threads of the engine */
   threads: number;
   counter: Counter;
   hooks: Hooks<PipelineEvent>;
-  onEvent: (event: SeatEvent) => void;
+  onEvent: (event: DeviceWorkerEvent) => void;
   onMemory: (memory: EngineMemory) => void;
-  /** BullMQ's for this seat */
+  /** BullMQ's for this worker */
   timing: { lockDuration: number; stalledInterval: number };
   known: Known;
 }
@@ -47,7 +47,7 @@ export interface SeatOptions {
 /** Folders of runs that were seen in the queue and are not known to be complete. */
 export type Known = Set<string>;
 
-/** The run that a seat works on. */
+/** The run that a worker works on. */
 interface Serving {
   queued: QueuedRun;
   /** as JSON */
@@ -59,7 +59,7 @@ interface Serving {
 /** The work cannot be done by this worker, but perhaps by another. */
 class Refusal extends Error {}
 
-export class Seat {
+export class DeviceWorker {
   private readonly worker: ReturnType<Connection['worker']>;
   private serving: Serving | undefined;
   /** one thing at a time: a shard, or a look at what is missing */
@@ -78,7 +78,7 @@ export class Seat {
 
   constructor(
     private readonly connection: Connection,
-    private readonly options: SeatOptions,
+    private readonly options: DeviceWorkerOptions,
   ) {
     this.worker = connection.worker(async (job, token) => this.take(job, token), {
       concurrency: 1,
@@ -109,7 +109,7 @@ export class Seat {
     return turn;
   }
 
-  private tell(job: Job, event: DistributiveOmit<SeatEvent, 'device' | 'run' | 'shard' | 'round'>): void {
+  private tell(job: Job, event: DistributiveOmit<DeviceWorkerEvent, 'device' | 'run' | 'shard' | 'round'>): void {
     const { run, shard, round } = job.data;
     this.options.onEvent({ device: this.device, run, shard, ...(round === undefined ? {} : { round }), ...event });
   }
@@ -238,7 +238,7 @@ export class Seat {
   }
 
   /**
-   * Looks what is missing of the runs that this seat knows: closes a finished round, finishes a complete run, fills an empty queue. Not while it works.
+   * Looks what is missing of the runs that this worker knows: closes a finished round, finishes a complete run, fills an empty queue. Not while it works.
    *
    * @returns shards that were put in the queue
    */
@@ -254,9 +254,9 @@ export class Seat {
           continue;
         }
         const { engine, queued } = await this.open(run, descriptor);
-        const standing: Standing = await engine.standing();
-        if (standing.missing.length === 0) known.delete(run);
-        else put += await refill(this.connection, queued, standing);
+        const remaining: Remaining = await engine.remaining();
+        if (remaining.missing.length === 0) known.delete(run);
+        else put += await refill(this.connection, queued, remaining);
       }
       return put;
     };

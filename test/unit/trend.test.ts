@@ -1,6 +1,6 @@
 // Courses over ordered labels: their shape, how clear they are, and fractions with standard errors.
 import { orderedLabels } from '../../src/data/label-order.js';
-import { courseOf, fractionOf } from '../../src/metrics/course.js';
+import { courseOf, fractionOf } from '../../src/metrics/trend.js';
 import { Random } from '../../src/util/random.js';
 
 const errors = (n: number, error = 0.04): number[] => new Array<number>(n).fill(error);
