@@ -23,10 +23,19 @@ cmake -G Ninja -S . -B "$build" -DLIBTORCH="$LIBTORCH" -DDIFFMINE_NODE=OFF -DDIF
 cmake --build "$build" --target diffmine_kernels diffmine_cuda_check -- -k 0 > "$log" 2>&1
 status=$?
 
+# the sources of an object: several, if it is of a unity build
+sources() {
+  case $1 in
+  Unity/*) sed -nE "s#^\#include \"$PWD/(.*)\"#\1#p" "$build/CMakeFiles/diffmine_cuda_check.dir/$1" ;;
+  *) echo "$1" ;;
+  esac
+}
+
 # ninja names the objects that failed: CMakeFiles/TARGET.dir/SOURCE.o
 failed=$(sed -nE 's#^FAILED: (\[[^]]*\] )?CMakeFiles/[^/]*\.dir/([^ ]*)\.o.*#\2#p' "$log")
 ninja -C "$build" -t targets all | sed -nE 's#^CMakeFiles/diffmine_(kernels|cuda_check)\.dir/(.*)\.o: .*#\2#p' | sort |
-  while read -r source; do
-    if grep -qxF -- "$source" <<< "$failed"; then echo "FAILED  $source"; else [ $status -ne 0 ] && [ -z "$failed" ] && echo "?       $source" || echo "ok      $source"; fi
+  while read -r object; do
+    if grep -qxF -- "$object" <<< "$failed"; then said=FAILED; elif [ $status -ne 0 ] && [ -z "$failed" ]; then said='?     '; else said='ok    '; fi
+    sources "$object" | sed "s#^#$said  #"
   done
 [ $status -eq 0 ] || { grep -E 'error|FAILED' "$log" | head -n 40 >&2; stop "not all files compile; the whole log: $log"; }
