@@ -16,6 +16,11 @@ diffmine.mapCanvas = (map, { run, tiles }, { visible, selected, chosen, colorOf 
   const THUMB = 38;
   /** Selected patches, from which dots stand for rings. */
   const MANY = 60;
+  /**
+   * Beside a tile, patches are seen as far as a square may reach of which a thumbnail reaches into the tile: else neighboring tiles would choose other
+   * patches, and thumbnails would end at the edge of the tile.
+   */
+  const BESIDE = SPACING + THUMB / 2 + 2;
   const canvases = new Map();
 
   const sheets = new Map();
@@ -53,7 +58,7 @@ diffmine.mapCanvas = (map, { run, tiles }, { visible, selected, chosen, colorOf 
     context.clearRect(0, 0, SIDE, SIDE);
     const scale = 2 ** z;
     const radius = Math.min(6, 1.6 + 0.6 * z);
-    const margin = (THUMB + 8) / (SIDE * scale);
+    const margin = BESIDE / (SIDE * scale);
     const [left, top] = [column / scale - margin, row / scale - margin];
     const [right, bottom] = [(column + 1) / scale + margin, (row + 1) / scale + margin];
     const cell = (value) => Math.max(0, Math.min(map.side - 1, Math.floor(value * map.side)));
@@ -65,7 +70,7 @@ diffmine.mapCanvas = (map, { run, tiles }, { visible, selected, chosen, colorOf 
           if (!visible[i]) continue;
           const x = (map.x[i] * scale - column) * SIDE;
           const y = (map.y[i] * scale - row) * SIDE;
-          if (x < -THUMB || y < -THUMB || x > SIDE + THUMB || y > SIDE + THUMB) continue;
+          if (Math.min(x, y) < -BESIDE || Math.max(x, y) > SIDE + BESIDE) continue;
           // squares of the whole map, so that neighboring tiles choose the same patches
           const square = `${Math.floor((column * SIDE + x) / SPACING)} ${Math.floor((row * SIDE + y) / SPACING)}`;
           const best = thumbs.get(square);

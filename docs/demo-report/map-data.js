@@ -50,7 +50,14 @@
     diffmine.patches = map;
   };
 
-  /** A patch as the basket keeps it. */
+  /** The number of the patch with this `id`; undefined where the map does not have it. */
+  diffmine.patchOf = (page, id) => {
+    const map = diffmine.patches;
+    map.places ??= new Map([...map.label.keys()].map((i) => [diffmine.itemOf(page, i).id, i]));
+    return map.places.get(id);
+  };
+
+  /** A patch as the basket keeps it. Its `id` holds after mining again, which gives patches other numbers. */
   diffmine.itemOf = (page, i) => {
     const { run } = page;
     const map = diffmine.patches;
@@ -58,9 +65,7 @@
     const [x, y, width, height] = map.box.subarray(4 * i, 4 * i + 4);
     const condition = run.labels[map.label[i]].label;
     return {
-      id: `${map.label[i]}/${map.tile[i]}`,
-      at: map.label[i],
-      tile: map.tile[i],
+      id: JSON.stringify([condition, image, x, y, width, height]),
       number,
       image,
       label,

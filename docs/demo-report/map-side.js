@@ -117,20 +117,18 @@ diffmine.mapSide = (map, page, { selected, chosen, choose, similar }) => {
       h(
         'div',
         { class: 'small-tiles' },
-        ...items.map((item) =>
-          tiles.paint(
-            h('button', {
-              class: 'tile',
-              type: 'button',
-              title: `Remove: ${item.condition}, ${item.image}`,
-              'aria-label': `Remove this patch of ${item.condition} from the basket`,
-              onclick: () => basket.remove(item.id),
-            }),
-            item.at,
-            item.tile,
-            run.labels[item.at].patches,
-          ),
-        ),
+        ...items.map((item) => {
+          const i = diffmine.patchOf(page, item.id);
+          const attributes = {
+            title: `Remove: ${item.condition}, ${item.image}`,
+            'aria-label': `Remove this patch of ${item.condition} from the basket`,
+            onclick: () => basket.remove(item.id),
+          };
+          // one that was kept before the run was mined again may not be on the map
+          return i === undefined
+            ? h('button', { class: 'tile gone', type: 'button', ...attributes })
+            : tileOf(i, attributes);
+        }),
       ),
     );
   }

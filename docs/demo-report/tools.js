@@ -44,7 +44,11 @@
     list.map(({ lead, text }) => h('p', null, lead ? h('strong', null, lead) : null, lead ? ' ' : null, text));
 
   /** Text that may hold a label's long name. */
-  const clip = (text, most = 40) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
+  const clip = (text, most = 40) => {
+    // by characters: half an emoji is no text
+    const characters = [...text];
+    return characters.length > most ? `${characters.slice(0, most - 1).join('')}…` : text;
+  };
 
   const count = (n, one, many = `${one}s`) => `${n.toLocaleString('en')} ${n === 1 ? one : many}`;
 

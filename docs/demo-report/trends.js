@@ -1,5 +1,5 @@
 // Elements of all labels over ordered labels: their curves, and their best patches in every label.
-/* global diffmine */
+/* global matchMedia, diffmine */
 'use strict';
 
 (() => {
@@ -10,7 +10,8 @@
     passing: ['Passing', 'Most common somewhere in between'],
     steady: ['Steady', 'No course that is clear against the standard errors'],
   };
-  const percent = (value) => `${(100 * value).toFixed(value < 0.1 ? 1 : 0)} %`;
+  const percent = (value) => `${(100 * value).toFixed(value > 0 && value < 0.1 ? 1 : 0)} %`;
+  const narrow = matchMedia('(max-width: 760px)');
 
   /** Called by data/trends.js; null where the run has none. */
   diffmine.trends = (data) => {
@@ -18,6 +19,8 @@
     diffmine.courses = (page) => {
       const { labels, elements, shapes, tiles: total } = data;
       const row = (one) => {
+        // the label with the most, whatever the course that was fitted
+        const most = one.fraction.indexOf(Math.max(...one.fraction));
         const words = `Fraction of images with element ${one.element}: ${labels
           .map(({ label }, i) => `${label} ${percent(one.fraction[i])} ± ${percent(one.error[i])}`)
           .join(', ')}`;
@@ -26,11 +29,11 @@
             name: label,
             value: one.fraction[i],
             error: one.error[i],
-            strong: label === one.peak,
+            strong: i === most,
           })),
-          { joined: true, words, zero: true, height: 80, width: 720 },
+          { joined: true, words, zero: true, height: 80, width: narrow.matches ? 360 : 720 },
         );
-        return h(
+        const course = h(
           'section',
           { class: 'course', 'aria-label': `Element ${one.element}` },
           h(
@@ -42,8 +45,8 @@
             h(
               'p',
               null,
-              `most common in ${one.peak}: `,
-              h('span', { class: 'value' }, percent(Math.max(...one.fraction))),
+              `most common in ${labels[most].label}: `,
+              h('span', { class: 'value' }, percent(one.fraction[most])),
             ),
           ),
           h(
@@ -57,21 +60,34 @@
                 h(
                   'li',
                   null,
-                  h('span', { class: 'caption' }, label),
-                  ...one.patches[i].map(([tile, image]) => {
+                  h(
+                    'span',
+                    { class: 'caption' },
+                    label,
+                    ' ',
+                    h('span', { class: 'value' }, `${Math.round(100 * one.fraction[i])} %`),
+                  ),
+                  ...one.patches[i].map(([tile, image, number]) => {
                     const words = `Element ${one.element} in ${label}: ${image}`;
-                    return page.tiles.paint(
-                      h('span', { class: 'tile', role: 'img', title: words, 'aria-label': words }),
-                      't',
-                      tile,
-                      total,
-                    );
+                    const open = number !== null && page.run.map;
+                    const element = open
+                      ? h('button', {
+                          class: 'tile',
+                          type: 'button',
+                          title: words,
+                          'aria-label': words,
+                          onclick: () => page.go({ label: 'image', image: number }),
+                        })
+                      : h('span', { class: 'tile', role: 'img', title: words, 'aria-label': words });
+                    return page.tiles.paint(element, 't', tile, total);
                   }),
                 ),
               ),
             ),
           ),
         );
+        course.style.setProperty('--labels', labels.length);
+        return course;
       };
       return [
         h(

@@ -95,14 +95,26 @@ export async function encodeMap(pixels: Buffer, width: number, height: number): 
     .toBuffer();
 }
 
-/** A sprite sheet of up to TILES_PER_SHEET tiles; places without a tile stay gray. */
+/** Gray of a place without a tile: hatched, in stripes this many pixels wide, so that it is not taken for an image. */
+const HATCH = { width: 12, light: 150, dark: 120 };
+
+/** A sprite sheet of up to TILES_PER_SHEET tiles; places without a tile stay hatched. */
 export class SpriteSheet {
   private readonly pixels: Buffer;
   private readonly rows: number;
 
   constructor(private readonly tiles: number) {
     this.rows = Math.ceil(tiles / SHEET_COLUMNS);
-    this.pixels = Buffer.alloc(3 * TILE * TILE * SHEET_COLUMNS * this.rows, 128);
+    const width = TILE * SHEET_COLUMNS;
+    this.pixels = Buffer.allocUnsafe(3 * TILE * width * this.rows);
+    const period = 2 * HATCH.width;
+    const line = Buffer.from(
+      Array.from({ length: 3 * (width + period) }, (_, i) =>
+        Math.floor(i / 3) % period < HATCH.width ? HATCH.light : HATCH.dark,
+      ),
+    );
+    for (let y = 0; y < TILE * this.rows; y++)
+      line.copy(this.pixels, 3 * y * width, 3 * (y % period), 3 * ((y % period) + width));
   }
 
   /** @param place 0 ... tiles - 1, row by row */

@@ -7,20 +7,11 @@ import type { AddressInfo } from 'node:net';
 import { extname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Browser, Download, Page } from 'playwright-core';
-import {
-  ELEMENT_SCHEMA,
-  TREND_PATCH_SCHEMA,
-  TREND_SCHEMA,
-  type ElementRow,
-  type TrendPatchRow,
-  type TrendRow,
-} from '../../src/runs/schema.js';
-import { writeTable } from '../../src/runs/tables.js';
 import { writeReport } from '../../src/stages/report/report.js';
 import { describeInChromium, launchChromium } from '../helpers/chromium.js';
 import { temporaryFolder } from '../helpers/folders.js';
 import { lowContrast, unnamed } from '../helpers/in-page.js';
-import { drawImages, writeSyntheticRun, type SyntheticImage } from '../helpers/synthetic-run.js';
+import { drawImages, writeSyntheticRun, writeSyntheticTrends, type SyntheticImage } from '../helpers/synthetic-run.js';
 
 const LABELS = ['1900s', '1910s', '1920s'];
 
@@ -35,38 +26,10 @@ describeInChromium('exploring a report in Chromium', () => {
     const dataset = join(folder, 'images');
     images = await drawImages(dataset, LABELS, (label) => [0, 1, 2, 3].map((n) => `${label}/${n}, "x".png`));
     await writeSyntheticRun(run, dataset, images, { labels: LABELS, clusters: 3, features: true, allLabels: true });
-    await writeTrends();
+    await writeSyntheticTrends(run, images, LABELS);
     await writeReport({ run });
   });
   afterAll(async () => browser?.close());
-
-  /** One element that rises, with a patch in every label. */
-  async function writeTrends(): Promise<void> {
-    const elements: ElementRow[] = [
-      { element: 0, size: 9, median_typicality: 0.01, shape: 'rising', clarity: 6.5, p: 0.002, peak: '1920s' },
-    ];
-    const curves = LABELS.map((label, i): TrendRow => {
-      return { element: 0, label, position: 1900 + 10 * i, images: 4, fraction: 0.1 + 0.3 * i, standard_error: 0.1 };
-    });
-    const patches = LABELS.map((label): TrendPatchRow => {
-      const { path, hot } = images.find((image) => image.label === label) as SyntheticImage;
-      return {
-        element: 0,
-        label,
-        rank: 1,
-        image: path,
-        ...hot,
-        row: hot.y,
-        column: hot.x,
-        patch: 32,
-        match: 0.9,
-        found: 1,
-      };
-    });
-    await writeTable(join(run, 'mine', 'elements.parquet'), elements, ELEMENT_SCHEMA);
-    await writeTable(join(run, 'mine', 'trends.parquet'), curves, TREND_SCHEMA);
-    await writeTable(join(run, 'mine', 'trend-patches.parquet'), patches, TREND_PATCH_SCHEMA);
-  }
 
   const open = async (
     hash = '',
@@ -316,17 +279,31 @@ describeInChromium('exploring a report in Chromium', () => {
     await page.waitForSelector('.course');
     expect(await page.locator('main .part h3').allTextContents()).toEqual(['Rising']);
     expect(await page.locator('.course svg').getAttribute('aria-label')).toContain('1920s 70 % ± 10 %');
+    expect(await page.locator('.course .about').textContent()).toContain('most common in 1920s: 70 %');
     expect(await page.locator('.course .error').count()).toBe(3);
     expect(await page.locator('.course .columns .tile').count()).toBe(3);
+    expect(await page.locator('.course .columns .caption').allTextContents()).toEqual([
+      '1900s 10 %',
+      '1910s 40 %',
+      '1920s 70 %',
+    ]);
     // each point of the curve is above its label's patches
     const middles = (selector: string): Promise<number[]> =>
       page.locator(selector).evaluateAll((all) =>
         all.map((one) => {
           const { left, right } = one.getBoundingClientRect();
-          return Math.round((left + right) / 2);
+          return (left + right) / 2;
         }),
       );
-    expect(await middles('.course .curve .dot')).toEqual(await middles('.course .columns .tile'));
+    const dots = await middles('.course .curve .dot');
+    const tiles = await middles('.course .columns .tile');
+    for (const [i, dot] of dots.entries()) expect(Math.abs(dot - (tiles[i] as number))).toBeLessThanOrEqual(1);
+    // a patch leads to its image
+    const tile = page.locator('.course .columns .tile').last();
+    const words = (await tile.getAttribute('aria-label')) ?? '';
+    await tile.click();
+    await page.waitForSelector('.image-page .box');
+    expect(words).toContain((await page.locator('main h2').textContent()) ?? 'none');
     expect(wrongs).toEqual([]);
     await page.context().close();
   });
@@ -383,6 +360,64 @@ describeInChromium('exploring a report in Chromium', () => {
     const inCourse = (): Promise<boolean> => page.evaluate(() => document.activeElement?.closest('.course') !== null);
     for (let presses = 0; presses < 5 && !(await inCourse()); presses++) await page.keyboard.press('Tab');
     expect(await inCourse()).toBe(true);
+    expect(wrongs).toEqual([]);
+    await page.context().close();
+  });
+
+  test('neighboring tiles of the map show the same thumbnails, none of which is cut', async () => {
+    const { page, wrongs } = await onMap();
+    // two patches in one square beside the edge at 512 px: only the weaker one reaches over it, and the better one is shown
+    const drawn = await page.evaluate(async () => {
+      type Shown = Record<string, unknown>;
+      const { mapCanvas, tiles } = (
+        globalThis as unknown as { diffmine: Record<string, (...given: unknown[]) => Shown> }
+      ).diffmine as Record<'mapCanvas' | 'tiles', (...given: unknown[]) => Shown>;
+      const at: [HTMLCanvasElement, number][] = [];
+      const draw = CanvasRenderingContext2D.prototype.drawImage as (...given: unknown[]) => void;
+      CanvasRenderingContext2D.prototype.drawImage = function (this: CanvasRenderingContext2D, ...given: unknown[]) {
+        at.push([this.canvas, given[5] as number]);
+        draw.apply(this, given);
+      };
+      const map = { label: [0, 0], tile: [0, 1], typicality: [2, 1], side: 1, cells: [[0, 1]] };
+      const places = { x: [470 / 1024, 500 / 1024], y: [100 / 1024, 100 / 1024] };
+      const shown = { visible: [1, 1], selected: new Set(), chosen: { at: -1 }, colorOf: () => '#000' };
+      const run = { sheet: { tile: 96, columns: 12, rows: 10 } };
+      const { create, repaint } = mapCanvas({ ...map, ...places }, { run, tiles: tiles(run.sheet) }, shown) as {
+        create: (coords: object) => HTMLCanvasElement;
+        repaint: () => void;
+      };
+      const both = [1, 2].map((x) => create({ x, y: 0, z: 2 }));
+      while (at.every(([canvas]) => !both.includes(canvas))) await new Promise(requestAnimationFrame);
+      at.length = 0;
+      repaint();
+      return both.map((tile) => at.filter(([canvas]) => canvas === tile).map(([, left]) => Math.round(left)));
+    });
+    expect(drawn).toEqual([[470 - 256 - 19], [470 - 512 - 19]]);
+    expect(wrongs).toEqual([]);
+    await page.context().close();
+  });
+
+  test('the basket holds after mining again, which gives patches other numbers', async () => {
+    const { page, wrongs } = await onMap();
+    await page.locator('#map').focus();
+    await page.keyboard.press('Enter');
+    await page.keyboard.press('b');
+    // as another mining left it: a patch that is no longer on the map, and one under another number
+    await page.evaluate(() => {
+      const [place] = Object.keys(localStorage).filter((key) => key.startsWith('diffmine basket'));
+      const items = JSON.parse(localStorage.getItem(place as string) as string) as Record<string, unknown>[];
+      const other = { ...items[0], id: '7/900', at: 7, tile: 900, condition: 'gone', image: 'gone.png' };
+      localStorage.setItem(place as string, JSON.stringify([...items, other]));
+    });
+    await page.reload();
+    await page.waitForSelector('.map canvas');
+    expect(await page.locator('.basket h3').textContent()).toBe('Basket: 2 patches');
+    expect(await page.locator('.basket .tile.gone').count()).toBe(1);
+    expect(await page.locator('.basket .tile').first().getAttribute('style')).toContain('sprites/');
+    const [csv] = await Promise.all([page.waitForEvent('download'), page.locator('#csv').click()]);
+    expect(await textOf(csv)).toContain('gone.png');
+    await page.locator('.basket .tile.gone').click();
+    expect(await page.locator('.basket h3').textContent()).toBe('Basket: 1 patch');
     expect(wrongs).toEqual([]);
     await page.context().close();
   });

@@ -60,3 +60,24 @@ export function unnamed(): string[] {
     })
     .map((element) => element.outerHTML.slice(0, 120));
 }
+
+/** What makes the page, or the open dialog, wider than it may be: its width, and elements with something to the right of it. */
+export function tooWide(): string[] {
+  const dialog = document.querySelector('dialog[open]');
+  const root = dialog ?? document.documentElement;
+  const most = dialog ? dialog.clientWidth : Math.min(window.innerWidth, document.documentElement.clientWidth);
+  if (root.scrollWidth <= most) return [];
+  const scrolls = (element: Element): boolean => {
+    for (let one: Element | null = element; one && one !== document.body; one = one.parentElement)
+      if (getComputedStyle(one).overflowX !== 'visible' && getComputedStyle(element).position !== 'absolute')
+        return true;
+    return false;
+  };
+  const out = [...root.querySelectorAll('body *')].filter((element) => {
+    const range = document.createRange();
+    range.selectNodeContents(element);
+    const rects = [element.getBoundingClientRect(), ...range.getClientRects()];
+    return rects.some(({ right }) => right > most + 0.5) && !scrolls(element);
+  });
+  return [`${root.scrollWidth} px of ${most}`, ...out.slice(-5).map((element) => element.outerHTML.slice(0, 120))];
+}

@@ -11,7 +11,18 @@ import { MANIFEST, RUN, type RunOptions } from '../../src/runs/manifest.js';
 import { mapName } from '../../src/runs/names.js';
 import { completeManifest } from '../../src/runs/sharded-manifest.js';
 import { shardName } from '../../src/runs/shards.js';
-import { CLUSTER_SCHEMA, IMAGE_SCHEMA, MINED_PATCH_SCHEMA, type ListName } from '../../src/runs/schema.js';
+import {
+  CLUSTER_SCHEMA,
+  ELEMENT_SCHEMA,
+  IMAGE_SCHEMA,
+  MINED_PATCH_SCHEMA,
+  TREND_PATCH_SCHEMA,
+  TREND_SCHEMA,
+  type ElementRow,
+  type ListName,
+  type TrendPatchRow,
+  type TrendRow,
+} from '../../src/runs/schema.js';
 import { writeTable, type Row } from '../../src/runs/tables.js';
 
 export interface Box {
@@ -436,4 +447,29 @@ export async function writeSyntheticRun(
     return [`features.${label}`, fromFloat32([count, WIDTH], values)] as const;
   });
   writeSafetensors(join(folder, 'mine', 'features.safetensors'), Object.fromEntries(features));
+}
+
+/** Writes trends of one element that rises from label to label, with a patch in each, as `mine --trends` does. */
+export async function writeSyntheticTrends(
+  folder: string,
+  images: readonly SyntheticImage[],
+  labels: readonly string[],
+): Promise<void> {
+  // where a fitted course is highest need not be where the fraction is
+  const peak = labels[0] as string;
+  const elements: ElementRow[] = [
+    { element: 0, size: 9, median_typicality: 0.01, shape: 'rising', clarity: 6.5, p: 0.002, peak },
+  ];
+  const curves = labels.map((label, i): TrendRow => {
+    const fraction = 0.1 + (0.6 * i) / (labels.length - 1);
+    return { element: 0, label, position: parseInt(label), images: 4, fraction, standard_error: 0.1 };
+  });
+  const patches = labels.map((label): TrendPatchRow => {
+    const { path, hot } = images.find((image) => image.label === label) as SyntheticImage;
+    const place = { ...hot, row: hot.y, column: hot.x, patch: 32 };
+    return { element: 0, label, rank: 1, image: path, ...place, match: 0.9, found: 1 };
+  });
+  await writeTable(join(folder, 'mine', 'elements.parquet'), elements, ELEMENT_SCHEMA);
+  await writeTable(join(folder, 'mine', 'trends.parquet'), curves, TREND_SCHEMA);
+  await writeTable(join(folder, 'mine', 'trend-patches.parquet'), patches, TREND_PATCH_SCHEMA);
 }

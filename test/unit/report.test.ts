@@ -17,7 +17,7 @@ import sharp, { type Sharp } from 'sharp';
 import { openImage } from '../../src/data/index.js';
 import { commonScale, legend, paint, strength, type TypicalityMap } from '../../src/web/heatmap.js';
 import { layOut } from '../../src/stages/report/layout.js';
-import { contextSize, cutTile, decode, encodeContext, TILE } from '../../src/web/sprites.js';
+import { contextSize, cutTile, decode, encodeContext, SpriteSheet, TILE } from '../../src/web/sprites.js';
 import { writeReport } from '../../src/stages/report/report.js';
 import { scriptOf } from '../../src/web/script.js';
 import { Run } from '../../src/runs/run.js';
@@ -317,6 +317,16 @@ describe('images', () => {
     // beside the box there is none of it
     const beside = await cutTile(image, { x: box.left - box.size, y: box.top, width: box.size, height: box.size });
     expectColor([...beside.subarray(0, 3)], [120, 120, 120], 3);
+  });
+
+  test('a place without a tile is hatched', async () => {
+    const sheet = new SpriteSheet(2);
+    sheet.put(0, Buffer.alloc(3 * TILE * TILE, 200));
+    const { bytes } = await sheet.encode();
+    const place = (left: number) => sharp(bytes).extract({ left, top: 0, width: TILE, height: TILE }).png().toBuffer();
+    const spread = async (left: number) => (await sharp(await place(left)).stats()).channels[0]?.stdev;
+    expect(await spread(0)).toBeLessThan(3);
+    expect(await spread(TILE)).toBeGreaterThan(10);
   });
 
   test('boxes are those of the upright image', async () => {

@@ -32,6 +32,8 @@ export async function trendsScript(run: Run, context: DrawContext): Promise<stri
     (_, i) => new SpriteSheet(Math.min(TILES_PER_SHEET, shown.length - i * TILES_PER_SHEET)),
   );
   const places = new Map(shown.map((patch, place) => [patch, place]));
+  // images of ranked patches have been drawn, and have a page of their own
+  const drawn = new Set(context.sizes.keys());
   for (const own of groupBy(shown, ({ image }) => image)) {
     const [first] = own;
     if (!first) continue;
@@ -69,7 +71,9 @@ export async function trendsScript(run: Run, context: DrawContext): Promise<stri
         error: curve.map(({ standard_error }) => precise(standard_error)),
         patches: labels.map(({ label }) =>
           shown.flatMap((patch, place) =>
-            patch.element === element && patch.label === label ? [[place, patch.image] as const] : [],
+            patch.element === element && patch.label === label
+              ? [[place, patch.image, drawn.has(patch.image) ? (context.numberOf.get(patch.image) ?? null) : null]]
+              : [],
           ),
         ),
       };

@@ -12,7 +12,9 @@
     if (place < 0) return [h('p', { class: 'notice' }, 'This image is not on the map of patches.')];
     const { run, tiles } = page;
     const [, file, label, width, height, has] = map.images[place];
-    const own = [...map.label.keys()].filter((i) => map.image[i] === place);
+    const own = [...map.label.keys()]
+      .filter((i) => map.image[i] === place)
+      .sort((a, b) => map.typicality[b] - map.typicality[a]);
     const open = (i) => () => page.go(page.addressOf(i));
     const tile = (i, attributes) =>
       tiles.paint(
