@@ -288,10 +288,17 @@
       });
       layer.on('tileunload', ({ tile }) => canvases.remove(tile));
       layer.addTo(leaflet);
-      leaflet.on('moveend', () => (chosen.view = { center: leaflet.getCenter(), zoom: leaflet.getZoom() }));
+      leaflet.on('moveend', keepView);
       leaflet.on('click', ({ latlng }) => choose(nearest(latlng, 24)));
       side.show();
     }
-    return { elements, shown, left: () => (leaflet.remove(), (page.onBasket = null)) };
+    const keepView = () => (chosen.view = { center: leaflet.getCenter(), zoom: leaflet.getZoom() });
+    function left() {
+      // Leaflet tells of a new size later, also where the map is gone
+      leaflet.off('moveend', keepView);
+      leaflet.remove();
+      page.onBasket = null;
+    }
+    return { elements, shown, left };
   };
 })();
