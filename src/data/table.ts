@@ -38,7 +38,7 @@ interface Places {
 }
 
 /** Positions of the needed columns; DATASET_INVALID names missing ones. */
-function placesOf(columns: readonly string[], options: DatasetOptions, where: string): Places {
+function placesOf(columns: readonly string[], options: DatasetOptions, where: string, separated: boolean): Places {
   const image = imageColumnOf(columns, options);
   const label = labelColumnOf(options);
   const missing = [image, label].filter((name) => name !== undefined && !columns.includes(name));
@@ -47,7 +47,7 @@ function placesOf(columns: readonly string[], options: DatasetOptions, where: st
     throw new DiffmineError(
       'DATASET_INVALID',
       `${where}: no ${missing.map((name) => `'${name}'`).join(' and no ')}; there is ${listed}.`,
-      columns.length === 1
+      columns.length === 1 && separated
         ? `There is only one column. A .csv is separated by commas, semicolons or tabs, a .tsv by tabs. ${COLUMNS}`
         : COLUMNS,
     );
@@ -103,7 +103,7 @@ export async function readTable(file: string, root: string, options: DatasetOpti
   const found = new Listing();
   for await (const { columns, rows } of tables) {
     if (rows.length === 0) continue;
-    const places = placesOf(columns, options, `${name}, line ${rows[0]?.line}`);
+    const places = placesOf(columns, options, `${name}, line ${rows[0]?.line}`, /^\.[ct]sv$/.test(extension));
     const imageColumn = columns[places.image] as string;
     const failure =
       (line: number) =>

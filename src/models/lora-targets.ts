@@ -10,6 +10,8 @@ export interface Target {
   part: 'denoiser' | 'text' | 'text2';
   /** as the store names it */
   weight: string;
+  /** of a checkpoint, whose tensors are renamed and cut when they are loaded, undefined */
+  shape?: readonly number[] | undefined;
 }
 
 /** Prefixes of the denoiser's modules; `kohya` names have underscores for dots. */
@@ -19,44 +21,48 @@ const PREFIXES: Record<'unet' | 'transformer', { prefixes: string[]; kohya: stri
 };
 const partOf = (kind: Architecture): 'unet' | 'transformer' => (kind === 'unet' ? 'unet' : 'transformer');
 
+/** Names of weights, and shapes where they are known. */
+type Weights = ReadonlyMap<string, readonly number[] | undefined>;
+
+const weightsOf = (part: ModelPart<unknown>): Weights =>
+  new Map(
+    part.tensors
+      ? part.tensors.map(({ name }) => [name, undefined])
+      : part.files.flatMap((file) =>
+          Object.entries(readSafetensorsHeader(file).tensors).map(([name, { shape }]) => [name, shape] as const),
+        ),
+  );
+
 /** Every weight that can be updated, by the names that LoRA files have for its module. */
 export function targetsOf({ source }: ModelFolder): Map<string, Target[]> {
   const found = new Map<string, Target[]>();
-  const add = (
-    part: Target['part'],
-    prefixes: readonly string[],
-    kohya: readonly string[],
-    weights: readonly string[],
-  ): void => {
-    for (const weight of weights) {
+  const add = (part: Target['part'], prefixes: readonly string[], kohya: readonly string[], weights: Weights): void => {
+    for (const [weight, shape] of weights) {
       if (!weight.endsWith('.weight')) continue;
       const stored = weight.slice(0, -'.weight'.length);
       // text encoders have the prefix in some files and not in others
       for (const module of part !== 'denoiser'
         ? [stored, stored.startsWith('text_model.') ? stored.slice(11) : `text_model.${stored}`]
         : [stored]) {
-        for (const prefix of prefixes) found.set(`${prefix}${module}`, [{ part, weight }]);
-        for (const prefix of kohya) found.set(`${prefix}${module.replaceAll('.', '_')}`, [{ part, weight }]);
+        for (const prefix of prefixes) found.set(`${prefix}${module}`, [{ part, weight, shape }]);
+        for (const prefix of kohya) found.set(`${prefix}${module.replaceAll('.', '_')}`, [{ part, weight, shape }]);
       }
     }
   };
-  const namesOf = (part: ModelPart<unknown>): string[] =>
-    part.tensors
-      ? part.tensors.map(({ name }) => name)
-      : part.files.flatMap((file) => Object.keys(readSafetensorsHeader(file).tensors));
   const kind = architectureOf(source);
   const { prefixes, kohya } = PREFIXES[partOf(kind)];
-  const own = namesOf(denoiserOf(source));
-  add('denoiser', prefixes, kohya, own);
+  const shapes = weightsOf(denoiserOf(source));
+  const own = [...shapes.keys()];
+  add('denoiser', prefixes, kohya, shapes);
   // kohya's scripts keep the names of the authors for Stable Diffusion XL and 3
   for (const [module, weights] of kind === 'sd3' ? originalModules(own) : kind === 'unet' ? unetOriginals(own) : [])
     found.set(
       `lora_unet_${module.replaceAll('.', '_')}`,
-      weights.map((weight) => ({ part: 'denoiser', weight })),
+      weights.map((weight) => ({ part: 'denoiser', weight, shape: shapes.get(weight) })),
     );
   const [first, second] = source.textEncoders ?? [];
-  if (first) add('text', ['text_encoder.'], ['lora_te_', 'lora_te1_'], namesOf(first));
-  if (second) add('text2', ['text_encoder_2.'], ['lora_te2_'], namesOf(second));
+  if (first) add('text', ['text_encoder.'], ['lora_te_', 'lora_te1_'], weightsOf(first));
+  if (second) add('text2', ['text_encoder_2.'], ['lora_te2_'], weightsOf(second));
   return found;
 }
 

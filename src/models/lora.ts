@@ -140,9 +140,18 @@ async function updatesOf(
     if (!Number.isFinite(own))
       throw new DiffmineError('WEIGHTS_INVALID', `'${file}': the alpha of ${module} is not finite.`);
     const places = targets.get(module) ?? [];
+    const misfit = places.find(
+      ({ shape }) => shape && !fits(header.tensors[down]?.shape, header.tensors[up]?.shape, shape, places.length),
+    );
+    if (misfit)
+      throw new DiffmineError(
+        'MODEL_INVALID',
+        `'${file}': the LoRA of '${misfit.weight}' does not have the shape of the weight.`,
+        'Was it trained from this model?',
+      );
     const each = (header.tensors[up]?.shape[0] ?? 0) / places.length;
-    return places.map((place, i) => ({
-      ...place,
+    return places.map(({ part, weight }, i) => ({
+      ...{ part, weight },
       file,
       down,
       up,
@@ -150,6 +159,24 @@ async function updatesOf(
       ...(places.length > 1 && { rows: [i * each, (i + 1) * each] as const }),
     }));
   });
+}
+
+/** Whether the matrices multiply to the shape of a weight, of which the module has several of the same size. As cpp/weights/lora.cpp checks when it loads. */
+function fits(
+  down: readonly number[] = [],
+  up: readonly number[] = [],
+  weight: readonly number[],
+  parts: number,
+): boolean {
+  const count = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
+  const [rows = 0, rank = 0] = [up[0], down[0]];
+  return (
+    up.length >= 2 &&
+    down.length >= 2 &&
+    rows === parts * (weight[0] ?? 0) &&
+    count(up) === rows * rank &&
+    rows * (count(down) / rank) === parts * count(weight)
+  );
 }
 
 /** alpha / rank of modules that have no alpha of their own: in the metadata that diffusers writes, or in PEFT's adapter_config.json beside the file. */

@@ -180,6 +180,12 @@ describe('JSONL', () => {
   ])('refuses %j', async (text, message) => {
     await expect(table(text)).rejects.toEqual(invalid(message));
   });
+
+  test('separators are no hint: it has none', async () => {
+    await expect(table('{"image":"a.jpg","label":null}')).rejects.not.toMatchObject({
+      hint: expect.stringContaining('separated') as string,
+    });
+  });
 });
 
 test('names are ordered as their UTF-8 bytes are', () => {

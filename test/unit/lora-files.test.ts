@@ -198,6 +198,17 @@ test('what cannot be applied is named', async () => {
   await expect(
     open(lora((module) => (module === CONV ? [kohya(module)[0], 'x.alpha'] : kohya(module)))),
   ).rejects.toEqual(error('MODEL_UNSUPPORTED', /does not have|lacks one/));
+  // of another width, and with matrices of different ranks: before anything is loaded
+  const key = `lora_unet_${LINEAR.replace('to_q', 'to_k').replaceAll('.', '_')}`;
+  for (const [down, up] of [
+    [some([2, 32], 1), some([16, 2], 1)],
+    [some([3, 16], 1), some([16, 2], 1)],
+  ] as const)
+    await expect(
+      open(lora(kohya, { [`${key}.lora_down.weight`]: down, [`${key}.lora_up.weight`]: up })),
+    ).rejects.toEqual(
+      error('MODEL_INVALID', /attn1\.to_k\.weight' does not have the shape/, /trained from this model/),
+    );
   await expect(open(path.join(root, 'none.safetensors:2'))).rejects.toEqual(error('MODEL_INVALID', /no LoRA file/));
   writeFileSync(path.join(root, 'lora.bin'), '');
   await expect(open(path.join(root, 'lora.bin'))).rejects.toEqual(error('MODEL_INVALID', /pickle file/));
