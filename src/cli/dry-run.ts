@@ -8,7 +8,7 @@ import type { Hooks } from '../util/hooks.js';
 import { count, significant, whole } from '../web/html.js';
 import { estimateText } from './commands/estimate.js';
 import { trainingText } from './commands/estimate-train.js';
-import { line } from './estimates.js';
+import { about, line } from './estimates.js';
 import type { Outcome } from './command.js';
 import { duration, type Output } from './output.js';
 
@@ -40,7 +40,7 @@ function timeLine({ calls, seconds, rate, unit }: Plan): string[] {
       'time',
       seconds === null || rate === null
         ? 'unknown: no rate was measured here'
-        : `about ${duration(seconds)} at ${significant(rate.perSecond, 3)} ${UNITS[unit]} per second (${FROM[rate.from]})`,
+        : `${about(seconds)} at ${significant(rate.perSecond, 3)} ${UNITS[unit]} per second (${FROM[rate.from]})`,
     ),
   ];
 }

@@ -19,6 +19,9 @@ export const leastMemoryLine = ({ fp32, half }: { fp32: number; half: number }):
     `at least ${byteSize(fp32)} in fp32, ${byteSize(half)} in fp16 or bf16 (computed, with 1 GB for CUDA)`,
   );
 
+/** 'about 5 s' */
+export const about = (seconds: number): string => (seconds < 1 ? 'under a second' : `about ${duration(seconds)}`);
+
 /** @param unit of the rate: UNet calls, steps */
 export function timeText(
   { hours, hoursAtMost, rate, rateFrom, computedFrom, device, dtype }: Time & { device: string | null; dtype: Dtype },
@@ -29,8 +32,8 @@ export function timeText(
   const perSecond = `${significant(rate, 3)} ${unit} per second`;
   const where = device === null ? '' : ` on ${device} in ${dtype}`;
   return hoursAtMost === undefined
-    ? `about ${duration(3600 * hours)}${where} at ${perSecond} (${rateFrom === 'earlier' ? 'the last rate measured here' : rateFrom})`
-    : `about ${duration(3600 * hours)} to ${duration(3600 * hoursAtMost)}${where} at up to ${perSecond} (computed from ${computedFrom})`;
+    ? `${about(3600 * hours)}${where} at ${perSecond} (${rateFrom === 'earlier' ? 'the last rate measured here' : rateFrom})`
+    : `${3600 * hoursAtMost < 1 ? about(0) : `about ${duration(3600 * hours)} to ${duration(3600 * hoursAtMost)}`}${where} at up to ${perSecond} (computed from ${computedFrom})`;
 }
 
 /** No line without a price. */

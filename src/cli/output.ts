@@ -77,8 +77,16 @@ function stackOf(thrown: unknown): string {
 const causeOf = (thrown: unknown): unknown =>
   typeof thrown === 'object' && thrown !== null && 'cause' in thrown ? thrown.cause : undefined;
 
-/** Rows of text with aligned columns; the named columns flush right. */
-export function table(header: string[], rows: string[][], right: number[] = []): string {
+/** Characters of a name in a table: a label can be a whole caption. */
+const NAME = 80;
+function shortened(name: string): string {
+  const characters = Array.from(name);
+  return characters.length <= NAME ? name : `${characters.slice(0, NAME - 3).join('')}...`;
+}
+
+/** Rows of text with aligned columns, the first of which are names; the named columns flush right. */
+export function table(header: string[], all: string[][], right: number[] = []): string {
+  const rows = all.map(([first = '', ...others]) => [shortened(first), ...others]);
   const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)));
   const line = (cells: string[]): string =>
     cells

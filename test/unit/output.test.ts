@@ -1,5 +1,5 @@
 // Progress as the command line prints it.
-import { Output } from '../../src/cli/output.js';
+import { Output, table } from '../../src/cli/output.js';
 
 describe('the bar', () => {
   const written: string[] = [];
@@ -42,4 +42,9 @@ describe('the bar', () => {
     progress({ type: 'train', done: 5, total: 10, doing: 'sampling a grid' });
     expect(written.at(-1)).toMatch(/ 50 % {2}5\/10 steps {2}sampling a grid$/);
   });
+});
+
+test('a label as long as a caption does not fill the screen', () => {
+  const [, , row = ''] = table(['label', 'images'], [['y'.repeat(5000), '1']], [1]).split('\n');
+  expect(row).toBe(`${'y'.repeat(77)}...       1`);
 });

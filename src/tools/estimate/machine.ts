@@ -6,6 +6,7 @@ import { speedOfCpu } from '../../pipeline/computed-rate.js';
 import { check } from '../../pipeline/resolve.js';
 import { findDevice } from '../../runs/device.js';
 import { chooseDtype, type DtypeChoice, type Task } from '../../runs/dtype.js';
+import { count } from '../../web/html.js';
 import { CARDS, speedOf, type CardName } from './machines.js';
 
 export interface Machine {
@@ -26,7 +27,7 @@ export const CONTEXT_BYTES = 1e9;
 export const isCard = (name: string | undefined): name is CardName => name !== undefined && Object.hasOwn(CARDS, name);
 
 export const cpuSpeedFrom = (cores: number): string =>
-  `${cores} cores, from the rate of Stable Diffusion 1.5 on an Intel Xeon with AMX`;
+  `${count(cores, 'core')}, from the rate of Stable Diffusion 1.5 on an Intel Xeon with AMX`;
 
 /** A machine other than this one. */
 export function machineOf(
