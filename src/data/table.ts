@@ -222,7 +222,7 @@ async function* csvRows(
             `${name}, line ${line}: there are two columns '${twice}'.`,
             'Rename one of them.',
           );
-        placesOf(columns, options, `${name}, line ${line}`);
+        placesOf(columns, options, `${name}, line ${line}`, true);
       } else if (fields.length !== columns.length) {
         throw new DiffmineError(
           'DATASET_INVALID',

@@ -50,7 +50,8 @@ export const ESTIMATE = optionsOf('estimate', {
   calibrate: option(fields.flag().default(true), {
     group: 'Estimate',
     description: 'Without a `rate`: load the model and measure it with a few forward passes',
-    negated: 'Do not load the model to measure the rate: it is the last one measured on this machine or, on a CPU, computed',
+    negated:
+      'Do not load the model to measure the rate: it is the last one measured on this machine or, on a CPU, computed',
   }),
   dryRun: DRY_RUN,
 });
