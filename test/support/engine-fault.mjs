@@ -1,5 +1,5 @@
-// Loaded into a worker's processes (NODE_OPTIONS=--import): its engine fails as a broken device does. ENGINE_FAULT names where and how: "load" or "work",
-// "dies" or an error's code; "SHARD dies" kills the process at that shard.
+// Loaded into a worker's processes (NODE_OPTIONS=--import): its engine fails as a broken device does. ENGINE_FAULT names where and how: "load", "work" (at
+// every shard) or the number of a shard; "dies" or an error's code.
 import { DiffmineError } from '../../dist/util/errors.js';
 
 const [where = '', how = ''] = (process.env.ENGINE_FAULT ?? '').split(' ');
@@ -12,7 +12,18 @@ const fail = async () => {
 
 if (process.argv[1]?.endsWith('pipeline/worker.js')) {
   const { Engine } = await import('../../dist/engine/index.js');
-  if (where === 'load') Engine.prototype.loadModel = fail;
-  else if (where === 'work') Engine.prototype.scoreTypicality = fail;
-  else process.on('message', ({ type, shard }) => type === 'shard' && String(shard) === where && void fail());
+  const { loadModel, scoreTypicality } = Engine.prototype;
+  let shard = '';
+  // a listener here would take messages before the worker listens
+  const { emit } = process;
+  process.emit = (name, ...parameters) => {
+    if (name === 'message' && parameters[0].type === 'shard') shard = String(parameters[0].shard);
+    return emit.call(process, name, ...parameters);
+  };
+  Engine.prototype.loadModel = function (...parameters) {
+    return where === 'load' ? fail() : loadModel.apply(this, parameters);
+  };
+  Engine.prototype.scoreTypicality = function (...parameters) {
+    return where === 'work' || where === shard ? fail() : scoreTypicality.apply(this, parameters);
+  };
 }

@@ -155,7 +155,8 @@ export class DeviceWorker {
         return this.leave(job, token, error.message);
       }
       if (!final) this.failedJob = job.id;
-      this.tell(job, { type: 'failed', code: error.code, message: error.message, final });
+      const last = job.attemptsMade + 1 >= (job.opts.attempts ?? 1);
+      this.tell(job, { type: 'failed', code: error.code, message: error.message, final: final || last });
       throw final ? new bull.UnrecoverableError(reasonOf(error)) : new Error(reasonOf(error));
     }
   }
