@@ -137,8 +137,12 @@ async function updatesOf(
   return [...modules].flatMap(([module, { down = '', up = '', alpha }]) => {
     const rank = header.tensors[down]?.shape[0] ?? 1;
     const own = alpha === undefined ? common(module) : (toFloat32(alphas[alpha] as Tensor)[0] ?? NaN) / rank;
-    if (!Number.isFinite(own))
-      throw new DiffmineError('WEIGHTS_INVALID', `'${file}': the alpha of ${module} is not finite.`);
+    if (!Number.isFinite(own) || own === 0)
+      throw new DiffmineError(
+        'WEIGHTS_INVALID',
+        `'${file}': the alpha of ${module} is ${own === 0 ? '0, so its update changes nothing' : 'not finite'}.`,
+        'The file is damaged, or was exported wrongly: export it again.',
+      );
     const places = targets.get(module) ?? [];
     const misfit = places.find(
       ({ shape }) => shape && !fits(header.tensors[down]?.shape, header.tensors[up]?.shape, shape, places.length),

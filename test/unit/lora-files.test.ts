@@ -209,6 +209,19 @@ test('what cannot be applied is named', async () => {
     ).rejects.toEqual(
       error('MODEL_INVALID', /attn1\.to_k\.weight' does not have the shape/, /trained from this model/),
     );
+  for (const [alpha, told] of [
+    [NaN, /attn1_to_k is not finite/],
+    [0, /attn1_to_k is 0, so its update changes nothing/],
+  ] as const)
+    await expect(
+      open(
+        lora(kohya, {
+          [`${key}.lora_down.weight`]: some([2, 16], 1),
+          [`${key}.lora_up.weight`]: some([16, 2], 1),
+          [`${key}.alpha`]: fromFloat32([], [alpha]),
+        }),
+      ),
+    ).rejects.toEqual(error('WEIGHTS_INVALID', told));
   await expect(open(path.join(root, 'none.safetensors:2'))).rejects.toEqual(error('MODEL_INVALID', /no LoRA file/));
   writeFileSync(path.join(root, 'lora.bin'), '');
   await expect(open(path.join(root, 'lora.bin'))).rejects.toEqual(error('MODEL_INVALID', /pickle file/));

@@ -136,7 +136,7 @@ const OPTIMIZER = {
     group: 'Training',
     description: 'Rank of the LoRA updates of the attention projections; 0 trains all weights',
   }),
-  loraAlpha: option(fields.atLeastZero().optional(), {
+  loraAlpha: option(fields.aboveZero().optional(), {
     group: 'Training',
     description: 'LoRA alpha: the updates are scaled by alpha / rank',
     shown: 'the rank',
