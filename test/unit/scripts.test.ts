@@ -8,6 +8,7 @@ const scripts = path.join(__dirname, '../../scripts');
 const others = [
   'addon.mjs',
   'bench.mjs',
+  'cases.mjs',
   'demo.mjs',
   'docs-code.mjs',
   'download.mjs',
