@@ -55,8 +55,8 @@ export async function beginStage<M extends ShardedManifest, Stage extends Sharde
   checkNotCancelled(hooks, planned.noun);
   const prepared = (await planned.prepare?.()) ?? planned.draft;
   let ready: Engine | undefined;
-  // other processes load the model themselves
-  const here = processesOf(options, planned.devices[0], Infinity) === undefined;
+  // other processes, of this command or of a queue, load the model themselves: it must not take their memory here
+  const here = options.queue === undefined && processesOf(options, planned.devices[0], Infinity) === undefined;
   try {
     const draft = await withShardSize(
       { ...planned, draft: prepared },
