@@ -14,6 +14,8 @@ export interface Pair {
 const LEARNED = 0.75;
 /** Below this ratio, the loss still falls fast: the model is still learning to denoise. */
 const LEVEL = 0.75;
+/** By this factor the validation loss has to be above its lowest value to call that a rise. */
+const RISE = 1.1;
 /** Standard errors by which the mean gain has to be above 0. */
 const ERRORS = 2;
 
@@ -72,12 +74,44 @@ export function learnedSentence({ images, loss, others, helped, lossRatio }: Omi
 
 const ENOUGH = `a label that helps ${percent(LEARNED)} of the images, and a loss that has leveled off`;
 
-/** The verdicts with their thresholds. */
-export const VERDICTS: Readonly<Record<Verdict, string>> = {
+const VERDICTS: Readonly<Record<Verdict, string>> = {
   yes: `The model has learned its labels, enough to mine: enough is ${ENOUGH}.`,
-  barely: `The model has barely learned its labels: findings will be weak. Enough is ${ENOUGH}. Train longer, or on more images.`,
-  no: `The model has not learned its labels: what they gain is less than ${ERRORS} standard errors, so findings may be chance. Enough is ${ENOUGH}. Train longer, or on more images.`,
+  barely: `The model has barely learned its labels: findings will be weak. Enough is ${ENOUGH}.`,
+  no: `The model has not learned its labels: what they gain is less than ${ERRORS} standard errors, so findings may be chance. Enough is ${ENOUGH}.`,
 };
+
+interface Validation {
+  step: number;
+  loss: number;
+}
+
+/** Where the validation loss was lowest, if it has risen since: the model has begun to know its training images by heart. @param validation in order */
+export function overfitAfter(validation: readonly Validation[]): Validation | undefined {
+  const last = validation.at(-1);
+  const best = validation.reduce<Validation | undefined>((a, b) => (a && a.loss <= b.loss ? a : b), undefined);
+  return best && last && last.loss > RISE * best.loss ? best : undefined;
+}
+
+/**
+ * The verdict with its thresholds, and what would help.
+ *
+ * @param step whose weights were measured
+ * @param validation of all of the training, in order
+ */
+export function verdictSentence(
+  { verdict, step }: Pick<Learned, 'verdict' | 'step'>,
+  validation: readonly Validation[],
+): string {
+  const best = overfitAfter(validation);
+  const told = [VERDICTS[verdict]];
+  if (best) {
+    told.push(
+      `The validation loss was lowest after step ${best.step} (${significant(best.loss, 4)}) and rose to ${significant(validation.at(-1)?.loss ?? NaN, 4)}: from there on the model learned its training images by heart. More steps do not help, more images do.`,
+    );
+    if (step !== best.step) told.push(`The weights of step ${best.step} are better: --use best writes them.`);
+  } else if (verdict !== 'yes') told.push('Train longer, or on more images.');
+  return told.join(' ');
+}
 
 /** Names the labels that nothing was measured of; undefined where there are none. */
 export function unmeasuredSentence(labels: readonly { label: string; heldOut: number }[]): string | undefined {
@@ -95,6 +129,6 @@ export async function warnBarelyTrained(
   const learned = (await trainingOf(model))?.learned;
   if (!learned || learned.verdict === 'yes') return;
   onLog?.(
-    `The model ${learned.verdict === 'no' ? 'has not' : 'has barely'} learned its labels: after ${count(learned.step, 'step')}, they help ${percent(learned.helped)} of held-out images (chance: 50 %). Expect noise, and train it longer.`,
+    `The model ${learned.verdict === 'no' ? 'has not' : 'has barely'} learned its labels: after ${count(learned.step, 'step')}, they help ${percent(learned.helped)} of held-out images (chance: 50 %). Expect noise, and train it longer, or on more images.`,
   );
 }

@@ -237,6 +237,16 @@ test('train counts in the singular, too', () => {
   );
   expect(text).toContain('No image is held out of "b": what the model has learned of it was not measured.');
   expect(text).toContain('Next: npx diffmine train --out /m --steps 2');
+  // the validation loss rose: more steps would make it worse
+  const validation = [0.5, 0.3, 0.4].map((loss, i) => ({ step: i + 1, loss }));
+  const risen = trainText({ ...summary, step: 3, steps: 3, validation, learned: { ...learned, step: 3 } });
+  expect(risen).toContain('The validation loss was lowest after step 2 (0.3000) and rose to 0.4000');
+  expect(risen).toContain('The weights of step 2 are better: --use best writes them.');
+  expect(risen).not.toContain('Train longer');
+  expect(risen).toContain('Next: npx diffmine train --out /m --use best');
+  const chosen = trainText({ ...summary, step: 2, steps: 3, validation, learned: { ...learned, step: 2 } });
+  expect(chosen).not.toMatch(/are better|Train longer/);
+  expect(chosen).toContain('Next: npx diffmine run ');
 });
 
 test.each([

@@ -1,7 +1,7 @@
 // train: fine-tunes a model, or trains a small one from scratch.
 import { relative } from 'node:path';
 import { sourceOf } from '../../data/options.js';
-import { learnedSentence, unmeasuredSentence, VERDICTS } from '../../models/learned.js';
+import { learnedSentence, overfitAfter, unmeasuredSentence, verdictSentence } from '../../models/learned.js';
 import type { Learned } from '../../models/training.js';
 import { count, millions, significant } from '../../web/html.js';
 import { quoted } from '../../util/shell.js';
@@ -100,13 +100,13 @@ function onTrain(output: Output): (event: TrainEvent) => void {
 }
 
 export function trainText(summary: TrainSummary): string {
-  const { path, steps, loss, best, step, images, skipped, seconds, page, learned, labels } = summary;
+  const { path, steps, loss, best, step, images, skipped, seconds, page, learned } = summary;
   return [
     `Trained for ${count(steps, 'step')} on ${count(images, 'image')}${skipped > 0 ? ` (${skipped} skipped)` : ''} in ${duration(seconds)}${loss === null ? '' : `; loss ${significant(loss, 4)}`}${best ? `; best validation loss ${significant(best.loss, 5)} at step ${best.step}` : ''}.`,
     `Model (weights of step ${step}): ${path}`,
     `Report: ${page}`,
     ...(learned
-      ? ['', ...learnedLines(learned, labels)]
+      ? ['', ...learnedLines(learned, summary)]
       : ['', 'No image is held out, or there is one label alone: what the model has learned was not measured.']),
     '',
     `Next: ${nextCommand(summary)}`,
@@ -116,7 +116,7 @@ export function trainText(summary: TrainSummary): string {
 /** Labels in the table; those that the model helps least come first. */
 const SHOWN_LABELS = 20;
 
-function learnedLines(learned: Learned, labels: TrainSummary['labels']): string[] {
+function learnedLines(learned: Learned, { labels, validation }: TrainSummary): string[] {
   const rows = [...learned.labels].sort((a, b) => a.helped - b.helped);
   const unmeasured = unmeasuredSentence(labels);
   return [
@@ -136,7 +136,7 @@ function learnedLines(learned: Learned, labels: TrainSummary['labels']): string[
     ),
     ...(rows.length > SHOWN_LABELS ? [`and ${rows.length - SHOWN_LABELS} more labels: see train.json`] : []),
     ...(unmeasured === undefined ? [] : [unmeasured]),
-    VERDICTS[learned.verdict],
+    verdictSentence(learned, validation),
   ];
 }
 
@@ -144,29 +144,32 @@ function learnedLines(learned: Learned, labels: TrainSummary['labels']): string[
 const SMALL_IMAGE = 128;
 
 /** What to paste next: mine with the model, or train it longer. */
-export function nextCommand({ path, steps, learned, settings }: TrainSummary): string {
+export function nextCommand({ path, step, steps, learned, validation, settings }: TrainSummary): string {
   const named = (location: string): string => {
     const near = relative('', location);
     return near !== '' && !near.startsWith('..') ? near : location;
   };
   const given = (flag: string, value: string | null | undefined): string[] =>
     value === null || value === undefined || value === '' ? [] : [flag, value];
+  const best = overfitAfter(validation);
   const words =
-    learned && learned.verdict !== 'yes'
-      ? ['train', '--out', named(path), '--steps', String(2 * steps)]
-      : [
-          'run',
-          named(settings.dataset),
-          '--model',
-          named(path),
-          ...Object.entries(sourceOf(settings)).flatMap(([key, value]) => given(`--${kebab(key)}`, String(value))),
-          ...given('--prompt', settings.prompt),
-          ...given('--null-prompt', settings.nullPrompt),
-          ...(settings.drop > 0 ? [] : ['--against', 'others']),
-          ...(settings.size <= SMALL_IMAGE ? ['--patch', String(Math.round(settings.size / 4))] : []),
-          '--out',
-          `${named(path)}-run`,
-        ];
+    learned && best && best.step !== step
+      ? ['train', '--out', named(path), '--use', 'best']
+      : learned && !best && learned.verdict !== 'yes'
+        ? ['train', '--out', named(path), '--steps', String(2 * steps)]
+        : [
+            'run',
+            named(settings.dataset),
+            '--model',
+            named(path),
+            ...Object.entries(sourceOf(settings)).flatMap(([key, value]) => given(`--${kebab(key)}`, String(value))),
+            ...given('--prompt', settings.prompt),
+            ...given('--null-prompt', settings.nullPrompt),
+            ...(settings.drop > 0 ? [] : ['--against', 'others']),
+            ...(settings.size <= SMALL_IMAGE ? ['--patch', String(Math.round(settings.size / 4))] : []),
+            '--out',
+            `${named(path)}-run`,
+          ];
   return ['npx diffmine', ...words.map(quoted)].join(' ');
 }
 

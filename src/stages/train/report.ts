@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { DiffmineError } from '../../util/errors.js';
-import { learnedSentence, unmeasuredSentence, VERDICTS } from '../../models/learned.js';
+import { learnedSentence, unmeasuredSentence, verdictSentence } from '../../models/learned.js';
 import type { Learned } from '../../models/training.js';
 import { parseJson } from '../../util/json.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
@@ -102,7 +102,7 @@ ${header(title, training, metrics)}
 <h2 id="curves-title" tabindex="-1">Curves</h2>
 ${metrics.loss.steps.length > 0 ? charts : html`<p class="sub">No step has been logged yet.</p>`}
 </section>
-${learnedTable(training.learned, training.dataset.labels)}
+${learnedTable(training, metrics)}
 ${samples}
 ${labelTable(dataset.labels)}
 </main>
@@ -224,12 +224,14 @@ ${newest.length > chosen.length && html`<p class="aside">${whole(shown.length)} 
 }
 
 /** What the written model has learned of its labels, the least first. */
-function learnedTable(learned: Learned | null | undefined, labels: TrainRecord['dataset']['labels']): Markup {
+function learnedTable({ learned, dataset: { labels } }: TrainRecord, metrics: Metrics): Markup {
   if (!learned) return raw('');
+  const { steps, values } = metrics.validation;
+  const validation = steps.map((step, i) => ({ step, loss: values[i] as number }));
   const rows = [...learned.labels].sort((a, b) => a.helped - b.helped);
   return html`<section aria-labelledby="learned-title">
 <h2 id="learned-title">Has it learned its labels?</h2>
-<p class="sub">${learnedSentence(learned)} ${VERDICTS[learned.verdict]} ${unmeasuredSentence(labels) ?? ''}</p>
+<p class="sub">${learnedSentence(learned)} ${verdictSentence(learned, validation)} ${unmeasuredSentence(labels) ?? ''}</p>
 <div class="scroll" tabindex="0" role="region" aria-labelledby="learned-title"><table>
 <thead><tr><th scope="col">Label</th><th scope="col">Held-out images</th><th scope="col">Loss with it</th><th scope="col">With other labels</th><th scope="col">Helps</th></tr></thead>
 <tbody>${rows.map(({ label, images, loss, others, helped }) => html`<tr><th scope="row">${label}</th><td>${whole(images)}</td><td>${loss.toPrecision(4)}</td><td>${others.toPrecision(4)}</td><td>${whole(Math.round(100 * helped))} %</td></tr>`)}</tbody>
