@@ -402,7 +402,7 @@ describeInChromium('exploring a report in Chromium', () => {
     await page.locator('#map').focus();
     await page.keyboard.press('Enter');
     await page.keyboard.press('b');
-    // as another mining left it: a patch that is no longer on the map, and one under another number
+    // as after another mining: one patch is no longer on the map, and one has another tile
     await page.evaluate(() => {
       const [place] = Object.keys(localStorage).filter((key) => key.startsWith('diffmine basket'));
       const items = JSON.parse(localStorage.getItem(place as string) as string) as Record<string, unknown>[];
