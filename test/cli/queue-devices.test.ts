@@ -1,18 +1,17 @@
 // Devices of workers that fail: before they work on a shard, at every shard, at one shard. Only a shard that is the cause spends attempts.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { connect, type Connection } from '../../src/pipeline/queue/bull.js';
+import type { Connection } from '../../src/pipeline/queue/bull.js';
 import { resultBytes } from '../helpers/bytes.js';
-import { Fleet, SCAN, type Running } from '../helpers/fleet.js';
+import { SCAN, startRedisFleet, type Fleet, type RedisFleet, type Running } from '../helpers/fleet.js';
 import { nightlyTest } from '../helpers/nightly.js';
-import { hasRedis, RedisServer } from '../helpers/redis.js';
+import { hasRedis, type RedisServer } from '../helpers/redis.js';
 import { cli, hasAddon, ROOT } from './cli.js';
 
 const FAULT = pathToFileURL(join(ROOT, 'test', 'support', 'engine-fault.mjs')).href;
 
 (hasAddon && hasRedis ? describe : describe.skip)('a device that fails', () => {
+  let started: RedisFleet;
   let folder: string;
   let redis: RedisServer;
   let fleet: Fleet;
@@ -32,21 +31,11 @@ const FAULT = pathToFileURL(join(ROOT, 'test', 'support', 'engine-fault.mjs')).h
       .sort();
 
   beforeAll(async () => {
-    folder = mkdtempSync(join(tmpdir(), 'diffmine-queue-'));
-    redis = await RedisServer.start(at('redis'));
-    fleet = new Fleet(redis.url);
-    queue = await connect({ url: redis.url, kind: 'redis', shown: 'redis' });
-    expect(await cli([...SCAN, '--out', at('reference')])).toMatchObject({ code: 0 });
+    started = await startRedisFleet();
+    ({ folder, redis, fleet, queue } = started);
   }, 300_000);
-  afterEach(async () => {
-    await fleet.end();
-    await queue.queue.obliterate({ force: true });
-  });
-  afterAll(async () => {
-    await queue.close();
-    await redis.kill();
-    rmSync(folder, { recursive: true, force: true });
-  });
+  afterEach(async () => started.clear());
+  afterAll(async () => started.close());
 
   test('costs no shard an attempt, and its worker ends; another one finishes', async () => {
     const scan = fleet.run(...SCAN, '--out', at('run'), '--queue');

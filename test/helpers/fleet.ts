@@ -1,9 +1,12 @@
 // A scan on a queue with workers, each a process as a user starts it.
 import { spawn, type ChildProcess } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ROOT } from '../cli/cli.js';
+import { cli, ROOT } from '../cli/cli.js';
+import { connect, type Connection } from '../../src/pipeline/queue/bull.js';
+import { RedisServer } from './redis.js';
 
 const GOLDEN = join(ROOT, 'test', 'data', 'golden');
 
@@ -97,4 +100,36 @@ export class Fleet {
     await Promise.all(this.all.map(async ({ ended }) => ended));
     this.all.length = 0;
   }
+}
+
+/** A folder with a Redis server, a fleet on it, and `reference`: the scan without a queue, to compare with. */
+export interface RedisFleet {
+  folder: string;
+  redis: RedisServer;
+  fleet: Fleet;
+  queue: Connection;
+  /** after a test: ends the commands and empties the queue */
+  clear(): Promise<void>;
+  /** after all tests */
+  close(): Promise<void>;
+}
+
+export async function startRedisFleet(): Promise<RedisFleet> {
+  const folder = mkdtempSync(join(tmpdir(), 'diffmine-queue-'));
+  const redis = await RedisServer.start(join(folder, 'redis'));
+  const fleet = new Fleet(redis.url);
+  const queue = await connect({ url: redis.url, kind: 'redis', shown: 'redis' });
+  expect(await cli([...SCAN, '--out', join(folder, 'reference')])).toMatchObject({ code: 0 });
+  return {
+    ...{ folder, redis, fleet, queue },
+    async clear() {
+      await fleet.end();
+      await queue.queue.obliterate({ force: true });
+    },
+    async close() {
+      await queue.close();
+      await redis.kill();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
 }
