@@ -111,7 +111,7 @@ async function readLocal(
       'Leave it out, or give the table (.csv, .tsv, .jsonl).',
     );
   }
-  const root = nameOfText(source.imageRoot ?? rootOf(location, place.kind === 'file'));
+  const root = nameOfText(source.imageRoot ?? rootOf(location, place.kind));
   return { root, ...(await read(place, root, { ...options, ...source })) };
 }
 

@@ -71,6 +71,14 @@ const SYSTEM = new Set([
   '.snapshot',
   '.snapshots',
   '.zfs',
+  '@synoresource',
+  '@sharebin',
+  '_gsdata_',
+  'recycler',
+  'recycled',
+  'lost.dir',
+  'network trash folder',
+  'temporary items',
   'aquota.user',
   'aquota.group',
 ]);
@@ -79,7 +87,8 @@ const SYSTEM = new Set([
 export function litter(name: string): IgnoreReason | undefined {
   const lower = name.toLowerCase();
   if (THUMBNAILS.has(lower) || lower.startsWith('synophoto_thumb')) return 'thumbnails';
-  if (SYSTEM.has(lower) || lower.startsWith('.trash-') || lower.startsWith('._')) return 'system';
+  if (SYSTEM.has(lower) || lower.startsWith('.trash-') || lower.startsWith('._') || /^found\.\d{3}$/.test(lower))
+    return 'system';
   return name.startsWith('.') ? 'hidden' : undefined;
 }
 

@@ -202,7 +202,7 @@ export async function readFolder(root: string, options: FolderOptions = {}): Pro
     );
   }
   const [only] = labels.values();
-  if (labels.size === 1 && only && isSplitName(only.name) && only.direct === 0 && only.classes.size > 1) {
+  if (labels.size === 1 && only?.direct === 0 && only.classes.size > 1) {
     found.warnings.push(
       `All images have the label '${only.name}'. If its folders (${[...only.classes].slice(0, 3).join(', ')}${only.classes.size > 3 ? ', ...' : ''}) are the labels, give '${root}/${only.name}'.`,
     );

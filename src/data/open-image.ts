@@ -74,11 +74,23 @@ export async function undecodable(file: string, cause: unknown): Promise<Diffmin
   try {
     const handle = await open(systemPath(file), constants.O_RDONLY | constants.O_NONBLOCK);
     const { size } = await handle.stat();
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(64), 0, 64, 0);
     await handle.close();
-    return unreadable(file, cause, size === 0 ? 'the file is empty' : undefined);
+    return unreadable(
+      file,
+      cause,
+      size === 0 ? 'the file is empty' : otherKind(buffer.toString('latin1', 0, bytesRead)),
+    );
   } catch (error) {
     return unopened(file, error);
   }
+}
+
+/** What often lies in the place of an image, by its beginning. */
+function otherKind(beginning: string): string | undefined {
+  if (beginning.startsWith('version https://git-lfs'))
+    return 'it is a Git LFS pointer, not the image: run git lfs pull';
+  return /^\s*<(?:!doctype\s+)?html/i.test(beginning) ? 'it is a web page, not an image' : undefined;
 }
 
 /** Any failure of reading `file` as IMAGE_UNREADABLE; exhausted resources of the machine stay what they are. */

@@ -10,7 +10,9 @@ import { imageFile, nameOfText } from './names.js';
 /** Files that one pair of braces may stand for. */
 const MOST = 1_000_000;
 
-const hasPattern = (text: string): boolean => /[*?{]/.test(text);
+const SIGN = /[*?{]/;
+
+const hasPattern = (text: string): boolean => SIGN.test(text);
 
 /** Whether a location is a pattern: it has its signs, and nothing lies there by that name. */
 export async function isPattern(location: string): Promise<boolean> {
@@ -18,10 +20,11 @@ export async function isPattern(location: string): Promise<boolean> {
 }
 
 /** The folder that names of images start at: of a pattern the part before its first sign, of a file its folder. Absolute. */
-export function rootOf(location: string, isFile: boolean): string {
+export function rootOf(location: string, kind: 'folder' | 'file' | 'pattern'): string {
   const absolute = path.resolve(location);
-  if (isFile) return path.dirname(absolute);
-  const sign = absolute.search(/[*?{]/);
+  if (kind === 'folder') return absolute;
+  if (kind === 'file') return path.dirname(absolute);
+  const sign = absolute.search(SIGN);
   return sign < 0 ? absolute : path.dirname(`${absolute.slice(0, sign)}x`);
 }
 

@@ -1,5 +1,5 @@
-// Images whose values are not unsigned 8 or 16 bits: TIFFs of floats, signed or 32-bit integers. Decoders clip them to 0 ... 255, which turns most of them
-// black or white. Here a range is chosen per image and mapped linearly to 0 ... 255, or the image is refused with the reason:
+// Images that decoders turn black or white: TIFFs of floats, signed or 32-bit integers, which are clipped to 0 ... 255, and measurements of 10 or 12 bits in
+// files of 16, of which only the upper 8 are kept. Here a range is chosen per image and mapped linearly to 0 ... 255, or the image is refused with the reason:
 //
 //     all values in 0 ... 1      0 ... 1
 //     all values in 0 ... 255    0 ... 255
@@ -9,10 +9,13 @@
 // because including it in the range would leave no contrast.
 import type { Metadata, Sharp } from 'sharp';
 
-/** Whether values are other than unsigned 8 or 16 bits. */
+/** Whether values are other than unsigned 8 bits. */
 export function isWide({ depth }: Partial<Pick<Metadata, 'depth'>>): boolean {
-  return depth !== undefined && depth !== 'uchar' && depth !== 'ushort';
+  return depth !== undefined && depth !== 'uchar';
 }
+
+/** Unsigned 16-bit images with larger values use their range: below it nothing would be brighter than 15 of 255. */
+const TWELVE_BITS = 4095;
 
 /** Larger ones are no measurement: the smallest float stands for no data in maps. */
 const INFINITE = 1e30;
@@ -49,14 +52,23 @@ export function rangeOf(values: Float32Array): [low: number, high: number] {
 }
 
 /**
- * Upright 8-bit RGB, [height x width x 3].
+ * Upright 8-bit RGB, [height x width x 3]; undefined for an image that decoders convert as they should: unsigned 16 bits that use their range.
  *
  * @throws Error with the reason as the end of a sentence
  */
-export async function toEightBits(image: Sharp, { space, channels, hasAlpha, depth }: Metadata): Promise<Buffer> {
+export async function toEightBits(
+  image: Sharp,
+  { space, channels, hasAlpha, depth }: Metadata,
+): Promise<Buffer | undefined> {
   const colors = channels - (hasAlpha ? 1 : 0);
-  if (colors !== 1 && colors !== 3)
+  const unsigned = depth === 'ushort';
+  if (colors !== 1 && colors !== 3) {
+    if (unsigned) return undefined;
     throw new Error(`it has ${channels} channels of ${depth}, which are not gray or RGB`);
+  }
+  // libvips takes the range of 16-bit integers for theirs, and cuts off the fractions
+  if (depth === 'float' && (space === 'grey16' || space === 'rgb16'))
+    throw new Error('its values are floats of 16 bits');
   // 16 bits are read as unsigned: signed ones are moved there and back
   const moved = depth === 'short' && (space === 'grey16' || space === 'rgb16');
   const plain = moved ? image.clone().linear(1, 32768) : image.clone();
@@ -72,6 +84,7 @@ export async function toEightBits(image: Sharp, { space, channels, hasAlpha, dep
       ? new Float32Array(data.buffer, data.byteOffset, data.length / 4)
       : new Float32Array(new Uint8Array(data).buffer);
   if (moved) for (let i = 0; i < values.length; ++i) values[i] = (values[i] as number) - 32768;
+  if (unsigned && values.some((value) => value > TWELVE_BITS)) return undefined;
   const [low, high] = rangeOf(values);
   const scale = 255 / (high - low);
   const pixels = Buffer.alloc((values.length / colors) * 3);

@@ -73,8 +73,8 @@ export async function openImage(
     const metadata = await image.metadata();
     const size = upright(metadata);
     const { format } = metadata;
-    if (isWide(metadata))
-      return { image: raw(await toEightBits(image, metadata), size), size, format, hasAlpha: false };
+    const mapped = isWide(metadata) ? await toEightBits(image, metadata) : undefined;
+    if (mapped) return { image: raw(mapped, size), size, format, hasAlpha: false };
     return { image: image.autoOrient().toColourspace('srgb'), size, format, hasAlpha: metadata.hasAlpha };
   } catch (cause) {
     throw await undecodable(file, cause);
@@ -134,7 +134,7 @@ export async function readImage(file: string, options: SizeOptions): Promise<Rea
     const source = upright(metadata);
     const target = fit(source, options, `The image '${path.basename(file)}'`);
     // floats of one or three channels beside the RGB of 8 bits that becomes of them
-    const bytesPerPixel = metadata.depth === 'uchar' ? 4 : metadata.depth === 'ushort' ? 8 : 28;
+    const bytesPerPixel = isWide(metadata) ? 28 : 4;
     const pixels = await decoding.pass(source.width * source.height * bytesPerPixel, async () =>
       explained(async () => decode(sharp(bytes, LENIENT), metadata, source, target)),
     );
@@ -165,11 +165,8 @@ export async function explained<Result>(decode: () => Promise<Result>): Promise<
 
 /** Height x width x 3 bytes of the target. */
 async function decode(image: Sharp, metadata: Metadata, source: Size, target: ScoredSize): Promise<Buffer> {
-  const shrunk = await shrink(
-    isWide(metadata) ? await toEightBits(image, metadata) : await decodeEightBits(image, source),
-    source,
-    target.resized,
-  );
+  const mapped = isWide(metadata) ? await toEightBits(image, metadata) : undefined;
+  const shrunk = await shrink(mapped ?? (await decodeEightBits(image, source)), source, target.resized);
   const { width, height, resized } = target;
   if (width === resized.width && height === resized.height) return shrunk;
   return raw(shrunk, resized).extract({ left: 0, top: 0, width, height }).raw().toBuffer();

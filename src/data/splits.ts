@@ -2,7 +2,7 @@
 import { DiffmineError } from '../util/errors.js';
 
 const SPLIT =
-  /^(?:seg[-_])?(train|training|trainval|val|valid|validating|validation|dev|development|eval|evaluation|test|testing|hold[-_]?out|held[-_]?out)(?:[-_ ]?(?:set|data|images|imgs|split))?(?:[-_ ]?(?:19|20)\d\d)?$/i;
+  /^(?:(?:fold|split|part|partition|subset)[-_ ]?\d+|(?:seg[-_])?(?:train|training|trainval|val|valid|validating|validation|dev|development|eval|evaluation|test|testing|hold[-_]?out|held[-_]?out)(?:[-_ ]?(?:set|data|images|imgs|split))?(?:[-_ ]?(?:19|20)\d\d)?)$/i;
 
 export function isSplitName(name: string): boolean {
   return SPLIT.test(name);

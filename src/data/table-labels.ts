@@ -27,6 +27,8 @@ function oneLabel(value: unknown): { label: string } | { problem: string; hint: 
   if (typeof value === 'boolean') return { label: String(value) };
   // beyond 2^53 neighboring numbers become one
   if (typeof value === 'number') {
+    if (!Number.isFinite(value))
+      return { problem: `is ${value}`, hint: 'Every image needs a label; leave out rows without one.' };
     return Number.isInteger(value) && !Number.isSafeInteger(value)
       ? { problem: `is ${value}, too large to be exact`, hint: 'Write it as a string.' }
       : { label: String(value) };

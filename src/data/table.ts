@@ -3,12 +3,14 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DiffmineError } from '../util/errors.js';
+import { formatJson, parseJson } from '../util/json.js';
 import type { DatasetOptions } from './options.js';
 import { factsOfAll } from './files.js';
 import { Listing } from './listing.js';
 import { byPath, labelRule, unlabeledWarning } from './label-source.js';
 import { imageFile, nameOfText, systemPath } from './names.js';
 import { isRemote } from './bytes/names.js';
+import { similarPath, useOtherForms } from './similar.js';
 import { ParquetFile } from './bytes/parquet.js';
 import { openSource } from './bytes/source.js';
 import { cellText, labelProblem, listedLabel } from './table-labels.js';
@@ -113,11 +115,14 @@ export async function readTable(file: string, root: string, options: DatasetOpti
     for (const { line, values } of rows)
       paths.push(await nameOf(root, values[places.image] ?? '', imageColumn, failure(line)));
     const facts = await factsOfAll(paths.map((image) => imageFile(root, image)));
+    await useOtherForms(root, paths, facts);
+    const lost = facts.findIndex((one) => typeof one !== 'object');
+    const similar = facts[lost] === 'absent' ? await similarPath(root, paths[lost] as string) : undefined;
     rows.forEach(({ line, values }, i) => {
       const image = paths[i] as string;
       const file = facts[i];
       if (typeof file !== 'object')
-        throw unfound(values[places.image] as string, file === 'folder', root, options, failure(line));
+        throw unfound(values[places.image] as string, file === 'folder', similar, root, options, failure(line));
       const given = places.label === undefined ? byPath(rule, image) : values[places.label];
       const label = (given ?? '').trim();
       if (label === '' && places.label === undefined) {
@@ -178,6 +183,7 @@ async function nameOf(
 function unfound(
   given: string,
   isFolder: boolean,
+  similar: string | undefined,
   root: string,
   { imageRoot }: DatasetOptions,
   fail: (what: string, hint?: string) => DiffmineError,
@@ -188,6 +194,8 @@ function unfound(
       `there is no file '${given}'`,
       'This is a Windows path: use forward slashes, and `imageRoot` for the folder that relative paths start at.',
     );
+  if (similar !== undefined)
+    return fail(`there is no file '${given}'`, `There is '${similar}': upper and lower case are different files here.`);
   return fail(
     `there is no file '${given}'`,
     imageRoot === undefined
@@ -283,11 +291,11 @@ async function* jsonRows(file: string, options: DatasetOptions): AsyncGenerator<
   }
 }
 
-/** One JSONL object as text: strings as they are, null left out, a list of labels as A|B, other values as JSON writes them. */
+/** One JSONL object as text: strings as they are, null left out, a list of labels as A|B, other values as Python's JSON writes them. */
 function jsonEntries(text: string, where: string, options: DatasetOptions): [column: string, value: string][] {
   let row: unknown;
   try {
-    row = JSON.parse(text);
+    row = parseJson(text);
   } catch (cause) {
     throw new DiffmineError('DATASET_INVALID', `${where}: not JSON (${(cause as Error).message}).`, OBJECT, { cause });
   }
@@ -310,6 +318,6 @@ function jsonEntries(text: string, where: string, options: DatasetOptions): [col
           `${where}: '${column}' is ${JSON.stringify(value)}, not a path.`,
           OBJECT,
         );
-      return [column, typeof value === 'string' ? value : JSON.stringify(value)];
+      return [column, typeof value === 'string' ? value : formatJson(value)];
     });
 }

@@ -18,9 +18,13 @@ export async function readJsonObject(file: string): Promise<JsonObject> {
   try {
     value = parseJson(decodeJson(bytes));
   } catch (cause) {
-    throw new DiffmineError('MODEL_INVALID', `'${file}' is not JSON: ${(cause as Error).message}.`, undefined, {
-      cause,
-    });
+    const isPointer = bytes.toString('latin1', 0, 64).startsWith('version https://git-lfs');
+    throw new DiffmineError(
+      'MODEL_INVALID',
+      isPointer ? `'${file}' is a Git LFS pointer, not JSON.` : `'${file}' is not JSON: ${(cause as Error).message}.`,
+      isPointer ? 'Run `git lfs pull` in the model folder.' : undefined,
+      { cause },
+    );
   }
   if (!isObject(value)) throw new DiffmineError('MODEL_INVALID', `'${file}' is not a JSON object.`);
   return value;

@@ -12,9 +12,9 @@ export function imageRoot(run: Run, asked: string | undefined): string {
   if (isBucket(given)) return bucketRoot(given);
   const path = resolve(given);
   const isThere = existsSync(path);
-  if (asked !== undefined && !isThere && rootOf(path, false) === path)
+  if (asked !== undefined && !isThere && rootOf(path, 'pattern') === path)
     throw new DiffmineError('INVALID_ARGUMENT', `There is no image folder ${path}.`);
-  return nameOfText(isThere && !statSync(path).isFile() ? path : rootOf(path, isThere));
+  return nameOfText(rootOf(path, !isThere ? 'pattern' : statSync(path).isFile() ? 'file' : 'folder'));
 }
 
 /**

@@ -7,6 +7,8 @@ const KINDS = {
   i16: [16, 2, (to: Buffer, value: number, at: number) => to.writeInt16LE(value, at)],
   u32: [32, 1, (to: Buffer, value: number, at: number) => to.writeUInt32LE(value, at)],
   i32: [32, 2, (to: Buffer, value: number, at: number) => to.writeInt32LE(value, at)],
+  /** the value is its bits: 0x3c00 is 1 */
+  f16: [16, 3, (to: Buffer, value: number, at: number) => to.writeUInt16LE(value, at)],
   f32: [32, 3, (to: Buffer, value: number, at: number) => to.writeFloatLE(value, at)],
   f64: [64, 3, (to: Buffer, value: number, at: number) => to.writeDoubleLE(value, at)],
 } as const;

@@ -39,6 +39,12 @@ async function assigned(names: string[], images: string[]): Promise<Record<strin
 }
 
 describe('names', () => {
+  test('absolute names of images below the dataset, in CSV as in COCO', async () => {
+    const path = file('absolute.csv', 'image,x,y,w,h\n/data/caf\u00e9/a/1.png,1,1,9,9\n/elsewhere/a/2.png,1,1,9,9\n');
+    const table = await readMarks(path);
+    expect([...table.assign(['a/1.png', 'a/2.png'], path, '/data/cafe\u0301').keys()]).toEqual(['a/1.png']);
+  });
+
   test('the longest common end of two paths decides', async () => {
     expect(await assigned(['1.png'], ['a/1.png', 'b/2.png'])).toEqual({ 'a/1.png': [0] });
     expect(await assigned(['a/1.png', 'b/1.png'], ['a/1.png', 'b/1.png'])).toEqual({ 'a/1.png': [0], 'b/1.png': [1] });
@@ -471,4 +477,21 @@ describe('arbitrary input gives boxes or a DiffmineError', () => {
       ),
       { numRuns: 500 },
     ));
+});
+
+test('formats that are not read, and files without boxes, are named', async () => {
+  const voc = join(folder, 'voc');
+  writeFiles(voc, { '1.xml': '<annotation/>' });
+  const yolo = join(folder, 'labels');
+  writeFiles(yolo, { '1.txt': '0 0.5 0.5 0.2 0.2', 'classes.txt': 'a' });
+  for (const [path, message] of [
+    [file('1.txt', '0 0.5 0.5 0.2 0.2'), /looks like labels of YOLO/],
+    [yolo, /looks like labels of YOLO/],
+    [file('1.xml', '<annotation/>'), /looks like boxes of Pascal VOC or CVAT/],
+    [voc, /looks like boxes of Pascal VOC or CVAT/],
+  ] as const) {
+    await expect(readBoxes(path)).rejects.toEqual(invalid(message));
+    await expect(readMarks(path)).rejects.toEqual(invalid(message));
+  }
+  await expect(readMarks(file('none.csv', 'image,x,y,w,h\n'))).rejects.toEqual(invalid(/none\.csv has no boxes/));
 });

@@ -26,6 +26,17 @@ test.each([',', ';', '\t'])('fields separated by %j', async (separator) => {
   ]);
 });
 
+test.each([',', ';', '\t'])('the line of spreadsheets that names the separator %j is no header', async (separator) => {
+  const file = join(folder, 'told.csv');
+  for (const line of [`sep=${separator}\r\n`, `\ufeff"SEP=${separator}"\n`]) {
+    // more commas than separators in the header
+    writeFileSync(file, `${line}"path"${separator}"label, or, what, it, is"\r\na.jpg${separator}x\r\n`);
+    const { header, records } = await readCsv(file);
+    expect(header).toEqual(['path', 'label, or, what, it, is']);
+    expect(records).toEqual([{ fields: ['a.jpg', 'x'], line: 3 }]);
+  }
+});
+
 test.each([
   [',', []],
   [';', ['table.csv: fields are separated by semicolons.']],

@@ -117,6 +117,11 @@ describe('litter', () => {
       '__MACOSX/a/._1.jpg': 'x',
       '#recycle/old.jpg': true,
       '@Recycle/old.jpg': true,
+      'FOUND.000/FILE0001.jpg': true,
+      'LOST.DIR/1.jpg': true,
+      '_gsdata_/a/1.jpg': true,
+      '@SynoResource/1.jpg': true,
+      'Network Trash Folder/1.jpg': true,
       '$RECYCLE.BIN/x.jpg': true,
       'System Volume Information/x.jpg': true,
       '.Trash-1000/files/x.jpg': true,
@@ -132,10 +137,10 @@ describe('litter', () => {
     const set = await openDataset(place);
     expect(paths(set)).toEqual(['a/1.jpg', 'b/1.jpg']);
     expect(set.warnings).toEqual([]);
-    expect(set.ignoredBy).toEqual({ thumbnails: 6, system: 12, hidden: 1, notImages: 1, besideLabels: 2 });
-    expect(set.ignored).toBe(22);
+    expect(set.ignoredBy).toEqual({ thumbnails: 6, system: 17, hidden: 1, notImages: 1, besideLabels: 2 });
+    expect(set.ignored).toBe(27);
     expect(datasetNotes(set)).toEqual([
-      'Ignored 22 entries: 6 thumbnail folders or files, 12 system or trash entries, 1 hidden entry, 1 file that is not an image, 2 files beside the label folders.',
+      'Ignored 27 entries: 6 thumbnail folders or files, 17 system or trash entries, 1 hidden entry, 1 file that is not an image, 2 files beside the label folders.',
     ]);
   });
 
@@ -319,6 +324,12 @@ describe('splits', () => {
       /\/train2017'/,
     ],
     ['seg_train', { 'seg_train/sea/1.png': true, 'seg_test/sea/1.png': true }, /are splits/, /\/seg_train'/],
+    [
+      'folds',
+      { 'fold_1/a/1.png': true, 'fold_1/b/1.png': true, 'fold_2/a/1.png': true, 'fold_3/b/1.png': true },
+      /fold_1\/, fold_2\/, fold_3\/ are splits/,
+      /\/fold_1'/,
+    ],
     ['without train', { 'dev/a/1.png': true, 'eval/a/1.png': true }, /dev\/, eval\/ are splits/, /\/dev'/],
     [
       'where a split lacks rare classes',
@@ -346,6 +357,11 @@ describe('splits', () => {
       'one folder, which may be the whole dataset',
       { 'train/a/1.png': true, 'train/b/1.png': true },
       [/All images have the label 'train'\. If its folders \(a, b\) are the labels, give '.*\/train'/],
+    ],
+    [
+      'one folder around the labels, as archives unpack',
+      { 'photos/a/1.png': true, 'photos/b/1.png': true },
+      [/All images have the label 'photos'\. If its folders \(a, b\) are the labels, give '.*\/photos'/],
     ],
     [
       'beside a label of another name',

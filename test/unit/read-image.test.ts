@@ -379,7 +379,11 @@ describe('what is skipped', () => {
       /cannot be read/,
     ],
     'text.jpg': [() => Buffer.from('no image at all, but long enough to look like something'), /cannot be read/],
-    'html.jpg': [() => Buffer.from('<!doctype html><script>alert(1)</script>'), /cannot be read/],
+    'html.jpg': [() => Buffer.from('<!doctype html><script>alert(1)</script>'), /it is a web page, not an image/],
+    'pointer.png': [
+      () => Buffer.from('version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n'),
+      /it is a Git LFS pointer, not the image: run git lfs pull/,
+    ],
     'image.bmp': [() => bmp, /cannot be read/],
     'small.png': [() => png(1, 1), /a side is smaller than the patch of 8 px \(1 x 1 px\)/],
     'wide.png': [() => png(30_000, 8), /more than 16 times as long as wide \(30000 x 8 px\)/],

@@ -101,6 +101,23 @@ describe('spaces', () => {
 });
 
 describe('labels of JSONL', () => {
+  test("Python's NaN and Infinity are values of other columns, and no labels", async () => {
+    const set = await table(
+      'set.jsonl',
+      '\ufeff{"image": "1.png", "label": "x", "score": NaN}\n{"image": "2.png", "label": "y", "score": -Infinity, "more": [Infinity]}\n',
+    );
+    expect(set.images.map(({ label, extra }) => [label, extra])).toEqual([
+      ['x', { score: 'NaN' }],
+      ['y', { score: '-Infinity', more: '[Infinity]' }],
+    ]);
+    await expect(table('set.jsonl', '{"image": "1.png", "label": NaN}\n')).rejects.toEqual(
+      invalid(/line 1: 'label' is NaN/, /Every image needs a label/),
+    );
+    await expect(table('set.jsonl', '{"image": "1.png", "label": ["x", NaN]}\n')).rejects.toEqual(
+      invalid(/line 1: 'label' is a list with an item that is NaN/),
+    );
+  });
+
   test.each<[unknown, string[]]>([
     [['a', 'b'], ['a|b']],
     [['b', 'a', 'b'], ['b|a']],
@@ -184,6 +201,37 @@ describe('paths', () => {
     expect(set.images.map(({ file }) => statSync(file).ino)).toEqual(
       [path.join(place, 'a.png'), path.join(place, 'other/a.png')].map((file) => statSync(file).ino),
     );
+  });
+
+  test('in another Unicode normalization than the file system has lead to the same files', async () => {
+    const [nfc, nfd] = ['caf\u00e9', 'cafe\u0301'];
+    const place = folder({ [`${nfd}.png`]: 'x', [`${nfc}/1.png`]: 'xy' });
+    for (const [file, text] of Object.entries({
+      'set.csv': `image,label\n${nfc}.png,x\n${nfd}/1.png,y\n`,
+      'set.jsonl': `{"image": "${nfc}.png", "label": "x"}\n{"image": "${nfd}/1.png", "label": "y"}\n`,
+    })) {
+      writeFileSync(path.join(place, file), text);
+      const set = await openDataset(path.join(place, file));
+      expect(rows(set)).toEqual([
+        [`${nfd}.png`, 'x'],
+        [`${nfc}/1.png`, 'y'],
+      ]);
+      for (const { file: image, bytes } of set.images) expect(statSync(image).size).toBe(bytes);
+    }
+  });
+
+  test('in other letters are no other file, but it is named', async () => {
+    const place = folder({ 'Photos/A.JPG': 'x', 'set.csv': 'image,label\nphotos/a.jpg,x\n' });
+    await expect(openDataset(path.join(place, 'set.csv'))).rejects.toEqual(
+      invalid(/line 2: there is no file 'photos\/a\.jpg'/, /There is 'Photos\/A\.JPG'/),
+    );
+  });
+
+  test('below a folder whose name has signs of patterns start at that folder', async () => {
+    const place = folder({ 'a{1,2} *?/x/1.png': 'x', 'other/1.png': 'x' });
+    const set = await openDataset(path.join(place, 'a{1,2} *?'));
+    expect(set.root).toBe(path.join(place, 'a{1,2} *?'));
+    expect(rows(set)).toEqual([['x/1.png', 'x']]);
   });
 
   test('start at the image root where one is given', async () => {

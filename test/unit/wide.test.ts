@@ -1,7 +1,8 @@
-// TIFFs of floats, signed and 32-bit integers: converted by their range, or refused with the reason; never black or white without a word.
+// TIFFs of floats, signed and 32-bit integers, and 10 or 12 bits in 16: converted by their range, or refused with the reason; never black or white without a word.
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import fc from 'fast-check';
+import sharp from 'sharp';
 import { measureImage, openImage, readImage } from '../../src/data/index.js';
 import { rangeOf } from '../../src/data/range.js';
 import { decode } from '../../src/web/sprites.js';
@@ -62,6 +63,10 @@ test.each<[SampleKind, number, number, number]>([
   ['i32', -100, 100, 1],
   ['i32', -(2 ** 31), 2 ** 31 - 1, 3],
   ['i8', -128, 127, 1],
+  ['u16', 0, 4095, 1],
+  ['u16', 0, 1023, 3],
+  ['u16', 300, 900, 1],
+  ['u16', 0, 255, 1],
 ])('%s of %d ... %d, %d channels: from black to white', async (kind, low, high, channels) => {
   const place = ramp(kind, low, high, channels);
   close(await firstRow(place), whole);
@@ -94,6 +99,21 @@ test('alpha is dropped; unsigned 8 and 16 bits are read as ever', async () => {
   close(await firstRow(ramp('f32', 0, 1, 4)), whole);
   close(await firstRow(ramp('u8', 0, 255)), whole);
   close(await firstRow(ramp('u16', 0, 65_535, 3)), whole);
+  close(
+    await firstRow(ramp('u16', 0, 16_383)),
+    whole.map((value) => value / 4),
+  );
+});
+
+test('12 bits in a PNG of 16: by their range', async () => {
+  const place = path.join(root, 'twelve.png');
+  const values = Uint16Array.from({ length: W * 16 }, (_, i) => Math.round((4095 * (i % W)) / (W - 1)));
+  const data = await sharp(values, { raw: { width: W, height: 16, channels: 1 } })
+    .toColourspace('grey16')
+    .png()
+    .toBuffer();
+  writeFileSync(place, data);
+  close(await firstRow(place), whole);
 });
 
 test.each<[string, () => string, RegExp]>([
@@ -132,6 +152,11 @@ test.each<[string, () => string, RegExp]>([
     'five channels',
     () => file(tiff('f32', W, 16, 5, (x) => x / W)),
     /it has 5 channels of float, which are not gray or RGB/,
+  ],
+  [
+    'floats of 16 bits, which the decoder cuts to integers',
+    () => file(tiff('f16', W, 16, 1, () => 0x3800)),
+    /its values are floats of 16 bits/,
   ],
   ['doubles, which the decoder does not know', () => ramp('f64', 0, 1), /cannot be read/],
 ])('skips %s', async (_, make, reason) => {

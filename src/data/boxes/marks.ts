@@ -1,8 +1,9 @@
 // Reads annotations of any supported format as boxes or masks, and converts them to pixels of the scored image.
-import { stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DiffmineError } from '../../util/errors.js';
 import { BOX_FORMATS } from '../../options/names.js';
+import { head } from '../ignored.js';
 import type { Size } from '../read-image.js';
 import { cocoBoxes } from './coco.js';
 import { csvBoxes, isNihHeader, nihBoxes, readCsv } from './csv.js';
@@ -30,6 +31,17 @@ export interface ScoredImage extends Size {
 const FORMATS =
   'Give a CSV or TSV (image, x, y, w, h), the BBox_List_2017.csv of ChestX-ray14, a COCO .json, or a folder of mask PNGs.';
 
+/** Annotations of YOLO, Pascal VOC or CVAT, in a file or a folder. */
+async function otherFormat(location: string, isFolder: boolean): Promise<string | undefined> {
+  const names = isFolder ? await readdir(location).catch(() => []) : [];
+  const files = isFolder ? names.map((name) => path.join(location, name)) : [location];
+  if (files.some((file) => /\.png$/i.test(file))) return undefined;
+  if (files.some((file) => /\.xml$/i.test(file))) return 'boxes of Pascal VOC or CVAT';
+  for (const file of files.filter((one) => /\.txt$/i.test(one)).slice(0, 10))
+    if (/^\s*\d+(?:\s+[\d.]+){4}/.test(await head(file))) return 'labels of YOLO (fractions of the image)';
+  return undefined;
+}
+
 async function formatOf(location: string, wanted: BoxFormat): Promise<Exclude<BoxFormat, 'auto' | 'nih'>> {
   const status = await stat(location).catch(() => undefined);
   if (!status)
@@ -46,6 +58,9 @@ async function formatOf(location: string, wanted: BoxFormat): Promise<Exclude<Bo
     );
   }
   if (wanted !== 'auto') return wanted === 'nih' ? 'csv' : wanted;
+  const other = await otherFormat(location, status.isDirectory());
+  if (other !== undefined)
+    throw new DiffmineError('DATASET_INVALID', `'${location}' looks like ${other}, which are not read.`, FORMATS);
   if (status.isDirectory()) return 'masks';
   const extension = path.extname(location).toLowerCase();
   if (extension === '.json') return 'coco';
@@ -97,7 +112,10 @@ export async function readBoxes(
  */
 export async function readMarks(location: string, format: BoxFormat = 'auto'): Promise<ImageTable<Marked>> {
   if ((await formatOf(location, format)) === 'masks') return readMasks(location);
-  return tableOf(await readBoxes(location, { format }), markOf);
+  const file = await readBoxes(location, { format });
+  if (file.boxes.length === 0)
+    throw new DiffmineError('DATASET_INVALID', `${path.basename(location)} has no boxes.`, FORMATS);
+  return tableOf(file, markOf);
 }
 
 /** Groups the boxes of a file by image. */

@@ -94,7 +94,7 @@ export async function placeMarks<Mark extends Marked>(
   const counts: MarkCounts = { turned: 0, clipped: 0, outside: 0, empty: 0 };
   const placed = new Map<string, Mark[]>();
   const examples: Partial<Record<keyof MarkCounts, string>> = {};
-  let [total, covering, unsure] = [0, 0, 0];
+  let [total, covering, unsure, fractions] = [0, 0, 0, 0];
   const masks: (string | Drawn)[] = [];
   for (const { image, scored, marks } of images) {
     const source = { width: scored.sourceWidth, height: scored.sourceHeight };
@@ -124,7 +124,10 @@ export async function placeMarks<Mark extends Marked>(
       }
       if (box !== whole) note('clipped');
       if (coversPixel(scoredEdges(box, scored), scored)) covering += 1;
-      else note('empty');
+      else {
+        note('empty');
+        if (isNormalized(mark.box as Box)) fractions += 1;
+      }
       const inside: Mark = { ...mark, box: { x: box.x, y: box.y, width: box.width, height: box.height } };
       delete inside.frame;
       kept.push(inside);
@@ -164,7 +167,7 @@ export async function placeMarks<Mark extends Marked>(
       : []),
     ...(counts.empty > 0
       ? [
-          `${counts.empty} of ${total} boxes are too small to cover a pixel of the scored image, such as ${examples.empty}.`,
+          `${counts.empty} of ${total} boxes are too small to cover a pixel of the scored image, such as ${examples.empty}.${fractions > 0 ? ` ${fractions} look normalized: their coordinates are between 0 and 1. Boxes are in pixels.` : ''}`,
         ]
       : []),
     ...(counts.clipped > 0
@@ -300,12 +303,15 @@ function storedFile(frames: ReadonlyMap<unknown, Frame>): { all: boolean; none: 
   return { all: stored > 0 && stored === telling.length, none: telling.length > 0 && stored === 0 };
 }
 
+/** Whether coordinates are fractions, with room for boxes that reach a little beyond their image. */
+const isNormalized = ({ x, y, width, height }: Box): boolean =>
+  [x, y, width, height].every((value) => value > -0.05 && value < 1.05);
+
 /** @throws DATASET_INVALID if all coordinates of a file are fractions of the image's size */
 function checkUnits<Mark extends Marked>(location: string, images: readonly MarkedImage<Mark>[]): void {
-  const values = images.flatMap(({ marks }) =>
-    marks.flatMap(({ box }) => (box ? [box.x, box.y, box.width, box.height] : [])),
-  );
-  if (values.length === 0 || values.every(Number.isInteger) || values.some((value) => value < 0 || value > 1)) return;
+  const boxes = images.flatMap(({ marks }) => marks.flatMap(({ box }) => box ?? []));
+  const isWhole = ({ x, y, width, height }: Box): boolean => [x, y, width, height].every(Number.isInteger);
+  if (boxes.every(isWhole) || !boxes.every(isNormalized)) return;
   throw new DiffmineError(
     'DATASET_INVALID',
     `The boxes of ${location} are normalized: all their coordinates are between 0 and 1.`,

@@ -23,6 +23,8 @@ const parts = (name: string): number => name.split('/').length;
 export class ImageTable<T> extends Map<string, T[]> {
   /** the file's names that end in a path, for names with more folders than the dataset has */
   private endings: Map<string, string[]> | undefined;
+  /** what comes before a path of the dataset in an absolute name */
+  private root = '/';
 
   /** @param notes notes about the file for the user */
   constructor(
@@ -50,9 +52,11 @@ export class ImageTable<T> extends Map<string, T[]> {
    *
    * @param images one entry per image and label: entries of the same image follow each other
    * @param file named in errors
+   * @param root of the dataset: names may be absolute
    * @throws DATASET_INVALID for a name that matches several images, and for an image that matches several names
    */
-  assign(images: Iterable<string>, file: string): Map<string, T[]> {
+  assign(images: Iterable<string>, file: string, root = ''): Map<string, T[]> {
+    this.root = `${normal(root)}/`;
     const claims = new Map<string, { images: string[]; common: number }>();
     for (const image of images) {
       const keys = this.keysOf(image);
@@ -78,6 +82,7 @@ export class ImageTable<T> extends Map<string, T[]> {
   private keysOf(image: string): string[] {
     const path = normal(image);
     if (super.has(path)) return [path];
+    if (super.has(this.root + path)) return [this.root + path];
     if (this.naming === 'path') return [];
     const longer = this.byEnding().get(path);
     if (longer) return longer;

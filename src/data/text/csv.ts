@@ -27,8 +27,6 @@ const isBlank = (unit: number): boolean => unit === 32 || unit === 9;
 /** Takes text in pieces, returns the records that are complete. Empty lines are skipped. */
 export class CsvParser {
   private rest = '';
-  /** of the first unit of `rest` */
-  private line = 1;
 
   /** UTF-16 unit between fields */
   private readonly separator: number;
@@ -36,10 +34,12 @@ export class CsvParser {
   /**
    * @param name of the file, for errors
    * @param delimiter between fields
+   * @param line of the first unit of `rest`
    */
   constructor(
     private readonly name: string,
     private readonly delimiter = ',',
+    private line = 1,
   ) {
     this.separator = delimiter.charCodeAt(0);
   }
@@ -163,6 +163,9 @@ export function delimiterOf(file: string, text: string): Delimiter {
   return ([',', ';', '\t'] as const).reduce((best, one) => (times(one) > times(best) ? one : best));
 }
 
+/** What spreadsheets may write before the header. */
+const SEPARATOR_LINE = /^"?sep=([,;\t])"?\r?\n/i;
+
 /**
  * Records of a CSV file as they are read, some at a time; the first is the header. Throws as decodeFile and CsvParser.
  *
@@ -176,12 +179,15 @@ export async function* csvRecords(
   let parser: CsvParser | undefined;
   for await (const piece of decodeFile(file, options)) {
     if (piece === '') continue;
+    let text = piece;
     if (!parser) {
-      const delimiter = delimiterOf(file, piece);
+      const told = SEPARATOR_LINE.exec(text);
+      text = text.slice(told?.[0].length ?? 0);
+      const delimiter = (told?.[1] as Delimiter | undefined) ?? delimiterOf(file, text);
       onDelimiter?.(delimiter);
-      parser = new CsvParser(path.basename(file), delimiter);
+      parser = new CsvParser(path.basename(file), delimiter, told ? 2 : 1);
     }
-    yield parser.push(piece);
+    yield parser.push(text);
   }
   if (parser) yield parser.end();
 }

@@ -96,10 +96,11 @@ export async function readImages(
     box,
     truth: box,
     ...(box.frame ? { frame: box.frame } : {}),
-  })).assign(byImage.keys(), truth.path);
+  })).assign(byImage.keys(), truth.path, root);
   const used = [...assigned.values()].reduce((sum, marks) => sum + marks.length, 0);
   if (used === 0) {
     const [first] = byImage.keys();
+    if (truth.boxes.length === 0) throw new DiffmineError('DATASET_INVALID', `${truth.path} has no boxes.`);
     throw new DiffmineError(
       'DATASET_INVALID',
       `No box of ${truth.path} belongs to an image of the run.`,

@@ -99,7 +99,7 @@ async function resolveLocalization(asked: LocalizeOptions, hooks: Hooks<Localize
   const { labels = 'own', baseline } = options;
   if (onlyMarked && boxes === undefined)
     throw new DiffmineError('INVALID_ARGUMENT', '`onlyMarked` needs `boxes`.', 'Give `boxes`.');
-  const marks = boxes === undefined ? undefined : await Marks.read(boxes, boxFormat, (await imagesOf(options)).images);
+  const marks = boxes === undefined ? undefined : await Marks.read(boxes, boxFormat, await imagesOf(options));
   const { onProgress } = hooks;
   const scanHooks = (of: 'model' | 'baseline'): Hooks<ScanEvent> => ({
     ...hooks,

@@ -48,10 +48,10 @@ export class Marks {
   static async read(
     path: string,
     format: BoxFormat | undefined,
-    images: Iterable<{ path: string; file: string; label: string }>,
+    { images, root }: { images: Iterable<{ path: string; file: string; label: string }>; root: string },
   ): Promise<Marks> {
     const table = await readMarks(path, format);
-    const found = table.assign(pathsOf(images), path);
+    const found = table.assign(pathsOf(images), path, root);
     if (found.size === 0) {
       const [first] = images;
       throw new DiffmineError(

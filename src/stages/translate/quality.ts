@@ -129,7 +129,11 @@ async function marksOf(
   hooks: Hooks<Progress>,
 ): Promise<Map<string, Marked[]>> {
   const table = await readMarks(boxes);
-  const found = table.assign(new Set(lines.map(({ image }) => image)), boxes);
+  const root = await stat(dataset).then(
+    (status) => (status.isFile() ? dirname(dataset) : dataset),
+    () => dataset,
+  );
+  const found = table.assign(new Set(lines.map(({ image }) => image)), boxes, root);
   if (found.size === 0) {
     throw new DiffmineError(
       'DATASET_INVALID',
@@ -138,10 +142,6 @@ async function marksOf(
     );
   }
   const byImage = new Map(lines.map((line) => [line.image, line]));
-  const root = await stat(dataset).then(
-    (status) => (status.isFile() ? dirname(dataset) : dataset),
-    () => dataset,
-  );
   const marked = [...found].map(([image, marks]) => ({
     image,
     marks,
