@@ -1,8 +1,10 @@
 // Datasets in containers: WebDataset's tar shards, and Parquet files with image bytes as Hugging Face datasets have them. Only headers, labels and other
 // small columns are read; images are named by their place (bytes/names.ts) and read when they are needed.
 import { count } from '../web/html.js';
+import { isUtf8 } from 'node:buffer';
 import path from 'node:path';
 import { DiffmineError } from '../util/errors.js';
+import { parseJson } from '../util/json.js';
 import { chunks } from '../util/group.js';
 import { imageLeaf } from './bytes/member.js';
 import { parquetName, tarName } from './bytes/names.js';
@@ -33,6 +35,8 @@ const TEXTS = new Set([
   'json',
   'jsn',
 ]);
+/** Where labels are unless an option says it. */
+const LABEL_COLUMNS: readonly string[] = ['label', 'cls', 'labels', 'class'];
 /** Longer texts are no labels, and are not carried. */
 const MOST_TEXT = 2 ** 16;
 const MOST_CARRIED = 1000;
@@ -100,7 +104,7 @@ async function allOf<T>(work: readonly Promise<T>[]): Promise<T[]> {
 
 /** Gives images their labels. */
 class Labels {
-  private readonly rule: LabelRule | undefined;
+  readonly rule: LabelRule | undefined;
   /** the column that was found without being named */
   private column: string | undefined;
   private unmatched = 0;
@@ -116,7 +120,7 @@ class Labels {
   /** The column that labels are in, of these; undefined: they are in paths. */
   columnAmong(columns: readonly string[], where: string): string | undefined {
     if (this.rule) return 'column' in this.rule ? this.rule.column : undefined;
-    this.column ??= ['label', 'cls', 'labels', 'class'].find((name) => columns.includes(name));
+    this.column ??= LABEL_COLUMNS.find((name) => columns.includes(name));
     if (this.column !== undefined) return this.column;
     throw new DiffmineError(
       'DATASET_INVALID',
@@ -197,7 +201,7 @@ async function tarListing(source: ByteSource): Promise<ContainerListing> {
     sample = key;
     if (isImage(base)) images.push(member);
     else if (TEXTS.has(ending) && member.size <= MOST_TEXT) {
-      const text = (await source.read(member.begin, member.begin + member.size)).toString('utf8');
+      const text = textOf(await source.read(member.begin, member.begin + member.size), source, member);
       if (ending === 'json' || ending === 'jsn')
         Object.assign(fields, jsonFields(text, `'${source.name}', ${member.name}`));
       else fields[ending] = text.trim();
@@ -226,11 +230,21 @@ function candidate(container: string, { at, bytes, fields }: ListedMember, label
   return { path: `${container}${at}`, bytes, fields: Object.fromEntries(texts) };
 }
 
+/** Strict UTF-8: what took the place of other bytes could make one label of two. */
+function textOf(bytes: Buffer, source: ByteSource, member: TarMember): string {
+  if (isUtf8(bytes)) return bytes.toString('utf8').replace(/^\ufeff/, '');
+  throw new DiffmineError(
+    'DATASET_INVALID',
+    `'${source.name}', ${member.name}: not UTF-8.`,
+    'Save it as UTF-8, and make the archive again.',
+  );
+}
+
 /** Texts, numbers and lists of them in a JSON object, by name. */
 function jsonFields(text: string, where: string): Record<string, string> {
   let root: unknown;
   try {
-    root = JSON.parse(text);
+    root = parseJson(text);
   } catch (cause) {
     throw new DiffmineError('DATASET_INVALID', `${where} is not JSON (${(cause as Error).message}).`, undefined, {
       cause,
@@ -245,15 +259,22 @@ function jsonFields(text: string, where: string): Record<string, string> {
   );
 }
 
+/** A column of a Hugging Face dataset; that of lists has `feature`, of its elements. */
+interface Feature {
+  _type?: string;
+  names?: unknown;
+}
+
 /** Class names by column, as Hugging Face datasets write them into the schema's metadata. */
 function classNames(file: ParquetFile): Map<string, string[]> {
   const found = new Map<string, string[]>();
   try {
     const { info } = JSON.parse(file.note('huggingface') ?? '{}') as {
-      info?: { features?: Record<string, { _type?: string; names?: unknown } | null> };
+      info?: { features?: Record<string, (Feature & { feature?: Feature }) | null> };
     };
     for (const [column, feature] of Object.entries(info?.features ?? {}))
-      if (feature?._type === 'ClassLabel' && Array.isArray(feature.names)) found.set(column, feature.names.map(String));
+      for (const one of [feature, feature?.feature])
+        if (one?._type === 'ClassLabel' && Array.isArray(one.names)) found.set(column, one.names.map(String));
   } catch {
     // metadata of some other tool
   }
@@ -267,14 +288,23 @@ async function parquetImages(
   labels: Labels,
   listings: Listings,
 ): Promise<Candidate[]> {
-  const how = JSON.stringify(['parquet', imageColumn ?? null]);
-  const { images, columns = [] } = await listings.of(source, how, async () => parquetListing(source, imageColumn));
+  const { rule } = labels;
+  // lists are read as labels alone: others may be long, such as embeddings
+  const lists = rule && 'column' in rule ? [rule.column] : LABEL_COLUMNS;
+  const how = JSON.stringify(['parquet', imageColumn ?? null, ...lists]);
+  const { images, columns = [] } = await listings.of(source, how, async () =>
+    parquetListing(source, imageColumn, lists),
+  );
   const label = labels.columnAmong(columns, `'${source.name}'`);
   return images.map((image) => candidate(container, image, label));
 }
 
 /** Images of a table, with the values of its plain columns. */
-async function parquetListing(source: ByteSource, imageColumn: string | undefined): Promise<ContainerListing> {
+async function parquetListing(
+  source: ByteSource,
+  imageColumn: string | undefined,
+  lists: readonly string[],
+): Promise<ContainerListing> {
   const file = await ParquetFile.open(source);
   const image = imageLeaf(file, imageColumn);
   if (!image)
@@ -286,7 +316,9 @@ async function parquetListing(source: ByteSource, imageColumn: string | undefine
   const names = classNames(file);
   const own = image.path.replace(/\.bytes$/, '');
   const named = imageLeaf(file)?.path === image.path ? undefined : own;
-  const plain = file.leaves.filter((leaf) => !leaf.isBinary && !leaf.path.startsWith(`${own}.`));
+  const plain = file.leaves.filter(
+    ({ isBinary, isList, path: name }) => !isBinary && !name.startsWith(`${own}.`) && (!isList || lists.includes(name)),
+  );
   const place = file.leaves.find((leaf) => leaf.path === `${own}.path`);
   const listing: ContainerListing = { images: [], columns: plain.map((leaf) => leaf.path), notImages: 0 };
   for (const group of file.groups) {
@@ -300,9 +332,11 @@ async function parquetListing(source: ByteSource, imageColumn: string | undefine
       const fields: Record<string, string | null> = {};
       for (const [leaf, column] of values) {
         const classes = names.get(leaf.path);
-        const text = cellText(column[row]);
         // -1 is a class that is not known
-        fields[leaf.path] = text === undefined ? null : classes ? (classes[Number(text)] ?? '') : text;
+        const named = (value: unknown): unknown =>
+          classes && value !== null && value !== undefined ? (classes[Number(value)] ?? '') : value;
+        const value = column[row];
+        fields[leaf.path] = cellText(Array.isArray(value) ? value.map(named) : named(value)) ?? null;
       }
       listing.images.push({ at: parquetName('', group.row + row, file.rows, name, named), bytes, fields });
     }

@@ -42,8 +42,9 @@ export function labelProblem(label: string): string | undefined {
   return /\p{Surrogate}/u.test(label) ? 'half of a surrogate pair' : undefined;
 }
 
-/** A plain value as text, a list of labels as A|B; undefined for anything else. */
+/** A plain value as text, a list of labels as A|B; undefined for anything else, and for NaN, which stands for no value in Python's tables. */
 export function cellText(value: unknown): string | undefined {
+  if (Number.isNaN(value)) return undefined;
   if (typeof value === 'string') return value;
   if (typeof value === 'number' || typeof value === 'bigint' || typeof value === 'boolean') return String(value);
   if (value instanceof Date) return value.toISOString();

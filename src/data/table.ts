@@ -89,7 +89,7 @@ export async function readTable(file: string, root: string, options: DatasetOpti
       : extension === '.jsonl' || extension === '.ndjson'
         ? jsonRows(file, options)
         : extension === '.parquet'
-          ? parquetRows(file)
+          ? parquetRows(file, options)
           : undefined;
   if (!tables)
     throw new DiffmineError(
@@ -246,11 +246,15 @@ async function* csvRows(
 }
 
 /** The rows of a Parquet table of paths, one row group at a time. */
-async function* parquetRows(name: string): AsyncGenerator<Rows> {
+async function* parquetRows(name: string, options: DatasetOptions): AsyncGenerator<Rows> {
   const source = await openSource(nameOfText(name));
   try {
     const file = await ParquetFile.open(source);
-    const leaves = file.leaves.filter(({ isBinary }) => !isBinary);
+    const label = labelColumnOf(options);
+    // lists are read as labels alone: others may be long, such as embeddings
+    const leaves = file.leaves.filter(
+      ({ isBinary, isList, path: column }) => !isBinary && (!isList || column === label),
+    );
     for (const group of file.groups) {
       const columns: ArrayLike<unknown>[] = [];
       for (const leaf of leaves) columns.push(await file.values(group, leaf));

@@ -9,6 +9,7 @@ import { openSource } from '../../src/data/bytes/source.js';
 import { tarMembers } from '../../src/data/bytes/tar.js';
 import { contentOf } from '../../src/data/checksums.js';
 import { openDataset, readImage, type Dataset } from '../../src/data/index.js';
+import { query } from '../../src/runs/tables.js';
 import { sha256 } from '../../src/util/sha256.js';
 import { writeImageParquet, writeTar } from '../helpers/containers.js';
 import { temporaryFolder } from '../helpers/folders.js';
@@ -147,6 +148,21 @@ describe('tar shards', () => {
     await expect(listed()).rejects.toThrow(/is not a tar archive/);
   });
 
+  test('texts that are not UTF-8 are an error: their labels could become one; JSON may have NaN', async () => {
+    const file = join(where('latin'), 'a.tar');
+    await writeTar(file, [
+      ['1.png', png(0)],
+      ['1.cls', Buffer.from('Z\xfcrich', 'latin1')],
+    ]);
+    await expect(openDataset(file)).rejects.toThrow(/a\.tar', 1\.cls: not UTF-8/);
+    const json = join(where('latin'), 'b.tar');
+    await writeTar(json, [
+      ['1.png', png(0)],
+      ['1.json', '\ufeff{"label": "a", "score": NaN}'],
+    ]);
+    expect(labelsOf(await openDataset(json))).toEqual(['a']);
+  });
+
   test('what is no archive, is compressed or cut short is an error', async () => {
     const at = where('broken');
     writeFileSync(join(at, 'text.tar'), 'x'.repeat(2000));
@@ -239,6 +255,35 @@ describe('Parquet with image bytes', () => {
     await expect(
       readImage(dataset.images.at(1).file, { size: 64, rule: 'floor', multiple: 1, patch: 1 }),
     ).rejects.toThrow(/cannot be read: its row has no image/);
+  });
+
+  test('lists of labels are several labels, and of classes their names; other lists, and NaN, are not read', async () => {
+    const at = where('lists');
+    writeFileSync(join(at, 'image.png'), png(0));
+    const write = async (name: string, select: string): Promise<string> => {
+      await query(`COPY (${select}) TO '${join(at, name)}' (FORMAT parquet)`);
+      return join(at, name);
+    };
+    const images = `(SELECT content FROM read_blob('${join(at, 'image.png')}'))`;
+    const bytes = await write(
+      'bytes.parquet',
+      `SELECT ${images} AS image, unnest([['cat', 'dog'], ['cat'], [], NULL]) AS labels, [1.5, 2.5] AS embedding`,
+    );
+    const dataset = await openDataset(bytes);
+    expect(labelsOf(dataset)).toEqual(['cat|dog', 'cat']);
+    expect(dataset.images.map(({ extra }) => extra)).toEqual([undefined, undefined]);
+    expect(dataset.warnings).toEqual([expect.stringContaining('2 images have no label')]);
+    expect(await levels(dataset)).toEqual([0, 0]);
+    expect(labelsOf(await openDataset(bytes, { labelFrom: 'embedding' }))[0]).toBe('1.5|2.5');
+    const paths = await write(
+      'paths.parquet',
+      `SELECT 'image.png' AS image, unnest([['cat', 'dog'], ['cat']]) AS label, [1.5] AS embedding, 'nan'::DOUBLE AS score`,
+    );
+    const table = await openDataset(paths);
+    expect(labelsOf(table)).toEqual(['cat', 'cat|dog']);
+    expect(table.images.at(0).extra).toBeUndefined();
+    const missing = await write('missing.parquet', `SELECT 'image.png' AS image, 'nan'::DOUBLE AS label`);
+    await expect(openDataset(missing)).rejects.toThrow(/line 1: 'label' is empty/);
   });
 
   test('a folder of splits is its train files; another column is part of the name', async () => {

@@ -23,10 +23,13 @@ interface Group {
   chunks: Map<string, ColumnChunk>;
 }
 
-/** A column of plain values: not a list, not a map. */
+/** A column of plain values or of lists of them, not of maps. */
 export interface Leaf {
   /** with dots between a struct and its field */
   path: string;
+  /** its name in row groups: that of a list has two more parts */
+  chunk: string;
+  isList: boolean;
   tree: SchemaTree[];
   /** of bytes, not text */
   isBinary: boolean;
@@ -114,7 +117,7 @@ export class ParquetFile {
 
   /** Compressed bytes per row of a column, on average over a row group. */
   bytesPerRow(group: Group, leaf: Leaf): number {
-    const size = Number(group.chunks.get(leaf.path)?.meta_data?.total_compressed_size ?? 0);
+    const size = Number(group.chunks.get(leaf.chunk)?.meta_data?.total_compressed_size ?? 0);
     return group.rows === 0 ? 0 : Math.floor(size / group.rows);
   }
 
@@ -140,7 +143,7 @@ export class ParquetFile {
   }
 
   private chunk(group: Group, leaf: Leaf): NonNullable<ColumnChunk['meta_data']> {
-    const chunk = group.chunks.get(leaf.path)?.meta_data;
+    const chunk = group.chunks.get(leaf.chunk)?.meta_data;
     if (!chunk) throw new DiffmineError('DATASET_INVALID', `'${this.source.name}' has no column '${leaf.path}'.`);
     return chunk;
   }
@@ -216,7 +219,7 @@ export class ParquetFile {
       meta_data: chunk,
       offset_index_offset: index,
       offset_index_length: length,
-    } = group.chunks.get(leaf.path) as ColumnChunk;
+    } = group.chunks.get(leaf.chunk) as ColumnChunk;
     if (!chunk) return [];
     const first = Number(chunk.data_page_offset);
     const begin = Math.min(first, Number(chunk.dictionary_page_offset ?? first));
@@ -271,17 +274,24 @@ function headerOf<Header>(parse: (reader: Reader) => Header, reader: Reader): He
   }
 }
 
-/** The columns of plain values, also those of structs. */
+/** The columns of plain values, also those of structs, and of lists of plain values. */
 function leavesOf(root: SchemaTree): Leaf[] {
   const leaves: Leaf[] = [];
   const visit = (tree: SchemaTree[]): void => {
     const node = tree.at(-1) as SchemaTree;
-    if (node.element.repetition_type === 'REPEATED') return;
+    const list = tree.findIndex(({ element }) => element.repetition_type === 'REPEATED');
+    // a list is a group LIST, its repeated group, and the element
+    const { converted_type: kind, logical_type: type } = tree[1]?.element ?? {};
+    if (list >= 0 && (list !== 2 || (kind !== 'LIST' && type?.type !== 'LIST') || tree.length > 4)) return;
     for (const child of node.children) visit([...tree, child]);
     if (node.children.length > 0 || tree.length === 1) return;
-    const { type, converted_type: converted, logical_type: logical } = node.element;
+    const { converted_type: converted, logical_type: logical } = node.element;
     const isText = converted === 'UTF8' || logical?.type === 'STRING' || converted === 'JSON' || converted === 'ENUM';
-    leaves.push({ path: node.path.join('.'), tree, isBinary: type === 'BYTE_ARRAY' && !isText });
+    const isBinary = node.element.type === 'BYTE_ARRAY' && !isText;
+    const isList = list >= 0;
+    if (isList && (isBinary || tree.length < 4)) return;
+    const path = (isList ? (tree[1] as SchemaTree) : node).path.join('.');
+    leaves.push({ path, chunk: node.path.join('.'), isList, tree, isBinary });
   };
   visit([root]);
   return leaves;
