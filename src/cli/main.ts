@@ -5,6 +5,7 @@ import { DiffmineError, EXIT_CODES, asDiffmineError } from '../util/errors.js';
 import type { Group } from '../options/option.js';
 import { COMMANDS, loadCommand } from './commands.js';
 import { nearest } from '../util/nearest.js';
+import { quoted } from '../util/shell.js';
 import { Output } from './output.js';
 import { PARSING } from './parsing.js';
 import type { Runnable } from './run-command.js';
@@ -74,9 +75,7 @@ async function parse(argv: string[], flags: string[], output: Output): Promise<n
     .alias('help', 'h')
     .showHelpOnFail(false)
     .fail((message: string | null, error) => {
-      throw error instanceof DiffmineError
-        ? error
-        : new DiffmineError('INVALID_ARGUMENT', usageSentence(message ?? error.message), 'See: diffmine --help');
+      throw error instanceof DiffmineError ? error : usageError(message ?? error.message, own);
     })
     .option('version', { describe: 'Show the version and the LibTorch in use', type: 'boolean', group: EVERY_COMMAND })
     .group('help', EVERY_COMMAND)
@@ -145,7 +144,14 @@ async function loadNamed(argv: readonly string[]): Promise<Map<string, Runnable>
 }
 
 /** yargs' own complaints (an option without its value) as a sentence. */
-function usageSentence(message: string): string {
+function usageError(message: string, words: readonly string[]): DiffmineError {
   const missing = /^Not enough arguments following: (.+)$/.exec(message)?.[1];
-  return missing ? `--${missing} needs a value.` : `${message.replace(/\.$/, '')}.`;
+  const next = missing ? words[words.indexOf(`--${missing}`) + 1] : undefined;
+  return new DiffmineError(
+    'INVALID_ARGUMENT',
+    missing ? `--${missing} needs a value.` : `${message.replace(/\.$/, '')}.`,
+    next?.startsWith('-')
+      ? `Write a value that begins with "-" as --${missing}=${quoted(next)}. See: diffmine --help`
+      : 'See: diffmine --help',
+  );
 }

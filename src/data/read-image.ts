@@ -211,6 +211,14 @@ function raw(pixels: Buffer, { width, height }: Size): Sharp {
   return sharp(pixels, { raw: { width, height, channels: 3 }, limitInputPixels: false });
 }
 
-function upright({ autoOrient }: Metadata): Size {
+/** Photographs of phones in HEIC: the builds of sharp on npm read their size and fail in decoding. @throws Error with the reason as the end of a sentence */
+function checkDecoder({ compression }: Metadata): void {
+  if (compression === 'hevc' && !sharp.format.heif.input.fileSuffix?.includes('.heic'))
+    throw new Error('it is HEIC (HEVC), which this build of sharp does not decode: convert it to JPEG or PNG');
+}
+
+function upright(metadata: Metadata): Size {
+  checkDecoder(metadata);
+  const { autoOrient } = metadata;
   return { width: autoOrient.width, height: autoOrient.height };
 }

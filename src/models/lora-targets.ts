@@ -10,8 +10,7 @@ export interface Target {
   part: 'denoiser' | 'text' | 'text2';
   /** as the store names it */
   weight: string;
-  /** of a checkpoint, whose tensors are renamed and cut when they are loaded, undefined */
-  shape?: readonly number[] | undefined;
+  shape: readonly number[];
 }
 
 /** Prefixes of the denoiser's modules; `kohya` names have underscores for dots. */
@@ -21,17 +20,24 @@ const PREFIXES: Record<'unet' | 'transformer', { prefixes: string[]; kohya: stri
 };
 const partOf = (kind: Architecture): 'unet' | 'transformer' => (kind === 'unet' ? 'unet' : 'transformer');
 
-/** Names of weights, and shapes where they are known. */
-type Weights = ReadonlyMap<string, readonly number[] | undefined>;
+/** Names of weights, and their shapes. */
+type Weights = ReadonlyMap<string, readonly number[]>;
 
-const weightsOf = (part: ModelPart<unknown>): Weights =>
-  new Map(
-    part.tensors
-      ? part.tensors.map(({ name }) => [name, undefined])
-      : part.files.flatMap((file) =>
-          Object.entries(readSafetensorsHeader(file).tensors).map(([name, { shape }]) => [name, shape] as const),
-        ),
+function weightsOf({ files, tensors }: ModelPart<unknown>): Weights {
+  const stored = new Map(
+    files.flatMap((file) =>
+      Object.entries(readSafetensorsHeader(file).tensors).map(([name, { shape }]) => [name, shape] as const),
+    ),
   );
+  if (!tensors) return stored;
+  return new Map(
+    tensors.map(({ name, stored: source, rows, transposed, shape }) => {
+      const whole = stored.get(source) ?? [];
+      const own = rows ? [rows[1] - rows[0], ...whole.slice(1)] : whole;
+      return [name, shape ?? (transposed ? [...own].reverse() : own)];
+    }),
+  );
+}
 
 /** Every weight that can be updated, by the names that LoRA files have for its module. */
 export function targetsOf({ source }: ModelFolder): Map<string, Target[]> {
@@ -58,7 +64,7 @@ export function targetsOf({ source }: ModelFolder): Map<string, Target[]> {
   for (const [module, weights] of kind === 'sd3' ? originalModules(own) : kind === 'unet' ? unetOriginals(own) : [])
     found.set(
       `lora_unet_${module.replaceAll('.', '_')}`,
-      weights.map((weight) => ({ part: 'denoiser', weight, shape: shapes.get(weight) })),
+      weights.map((weight) => ({ part: 'denoiser', weight, shape: shapes.get(weight) ?? [] })),
     );
   const [first, second] = source.textEncoders ?? [];
   if (first) add('text', ['text_encoder.'], ['lora_te_', 'lora_te1_'], weightsOf(first));

@@ -145,7 +145,7 @@ async function updatesOf(
       );
     const places = targets.get(module) ?? [];
     const misfit = places.find(
-      ({ shape }) => shape && !fits(header.tensors[down]?.shape, header.tensors[up]?.shape, shape, places.length),
+      ({ shape }) => !fits(header.tensors[down]?.shape, header.tensors[up]?.shape, shape, places.length),
     );
     if (misfit)
       throw new DiffmineError(

@@ -74,6 +74,7 @@ describe('usage errors', () => {
     [['mine', 'run', '--cluster', '3'], 'mine has no option --cluster.', 'Did you mean --clusters?'],
     [['sacn'], 'There is no command "sacn".', 'Did you mean diffmine scan?'],
     [['scan', DATASET, '--samples'], '--samples needs a value.', 'diffmine'],
+    [['scan', DATASET, '--labels', '-x y,a'], '--labels needs a value.', "--labels='-x y,a'"],
     [['scan', DATASET, '--model', 'm'], '--out is missing.', 'diffmine scan --help'],
     [['scan'], 'DATASET is missing.', 'diffmine scan --help'],
     [['scan', DATASET, 'more', '--model', 'm', '--out', 'o'], 'scan got an unexpected argument "more".', 'Quote'],

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { copyFileSync, cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { Engine, readSafetensors, readSafetensorsHeader, writeSafetensors } from '../../src/engine/index.js';
-import { toFloat32 } from '../../src/engine/tensor.js';
+import { fromFloat32, toFloat32 } from '../../src/engine/tensor.js';
 import type { ModelPart, RenamedTensor, Tensor } from '../../src/engine/types.js';
 import { clipTokenizer } from '../../src/models/clip-tokenizer.js';
 import { openModel, type ModelFolder } from '../../src/models/index.js';
@@ -146,6 +146,37 @@ describe.each(KINDS)('%s', (kind, options) => {
     };
     expect(await scanned(file(`${kind}.safetensors`), 'file', { tokenizer, ...options })).toEqual(
       await scanned(folder, 'folder', {}),
+    );
+  });
+
+  test('takes a LoRA of its weights, and refuses one of other shapes when it is opened', async () => {
+    const expected = JSON.parse(readFileSync(file(`${kind}.json`), 'utf8')) as Record<
+      string,
+      Record<string, [number[], string]>
+    >;
+    const write = (name: string, wider: number): string => {
+      const tensors: Record<string, Tensor> = {};
+      const zeros = (shape: number[]): Tensor =>
+        fromFloat32(shape, new Float32Array(shape.reduce((product, size) => product * size, 1)));
+      for (const part of ['unet', 'text_encoder', 'text_encoder_2'])
+        for (const [weight, [shape]] of Object.entries(expected[part] ?? {})) {
+          const [rows = 0, ...rest] = shape;
+          if (!weight.endsWith('.weight') || rest.length === 0) continue;
+          const module = `${part}.${weight.slice(0, -'.weight'.length)}`;
+          tensors[`${module}.lora_A.weight`] = zeros([1, ...rest]);
+          tensors[`${module}.lora_B.weight`] = zeros([rows + wider, 1, ...rest.slice(1).map(() => 1)]);
+        }
+      expect(Object.keys(tensors).length).toBeGreaterThan(100);
+      const place = path.join(root, name);
+      writeSafetensors(place, tensors);
+      return place;
+    };
+    const open = (lora: string): Promise<ModelFolder> =>
+      openModel(file(`${kind}.safetensors`), { tokenizer, ...options, lora: [lora] });
+    const { source } = await open(write(`${kind}-fits.safetensors`, 0));
+    expect(unetOf(source).updates?.length).toBeGreaterThan(50);
+    await expect(open(write(`${kind}-wider.safetensors`, 1))).rejects.toEqual(
+      error('MODEL_INVALID', /does not have the shape of the weight/, /trained from this model/),
     );
   });
 

@@ -119,6 +119,16 @@ describe('scan', () => {
       error('INVALID_ARGUMENT', message),
     );
   });
+  test.each([
+    ['null', 'the null prompt'],
+    ['others', 'all other labels'],
+  ])('warns that --against %s is not the label of that name', async (against, means) => {
+    const warning = `Warning: \`against\` ${against} means ${means}, not the label '${against}'`;
+    const { told } = await scanOf({ dataset: dataset(against, 'b', 'c'), against });
+    expect(told.filter((line) => line.startsWith(warning))).toHaveLength(1);
+    for (const other of [{ against: 'b' }, {}])
+      expect((await scanOf({ dataset: dataset(against, 'b', 'c'), ...other })).told.join('\n')).not.toContain(means);
+  });
   test('warns about --against others with a third label', async () => {
     const { told } = await scanOf({ dataset: dataset('Paris', 'paris', 'London'), against: 'others' });
     expect(oneCondition(told)).toHaveLength(1);

@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import sharp, { type Sharp } from 'sharp';
-import { explained, measureImage, readImage, scoredSize, type SizeOptions } from '../../src/data/read-image.js';
+import { explained, measureImage, openImage, readImage, scoredSize, type SizeOptions } from '../../src/data/read-image.js';
 import { readSafetensors } from '../../src/engine/index.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
@@ -390,6 +390,24 @@ describe('what is skipped', () => {
   };
   test.each(Object.entries(cases))('%s', async (name, [bytes, message]) => {
     await expect(readImage(file(name, await bytes()), { ...SOURCE, patch: 8 })).rejects.toEqual(unreadable(message));
+  });
+
+  test('HEIC, as phones write it: its size is read, its pixels are not', async () => {
+    // 64 x 64 px of red, by heif-enc of libheif
+    const heic = Buffer.from(
+      'AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAT9tZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAAA5waXRtAAAAAAABAAAAImlsb2MAAAAAREAAAQAB' +
+        'AAAAAAFjAAEAAAAAAAAAGQAAACNpaW5mAAAAAAABAAAAFWluZmUCAAAAAAEAAGh2YzEAAAAAv2lwcnAAAAChaXBjbwAAAHVodmNDAQNwAAAAAAAAAAAAHvAA/P34+AAADwMgAAEAGEAB' +
+        'DAH//wNwAAADAJAAAAMAAAMAHroCQCEAAQAoQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbqSSmubAgAAAMACAAAAwAIQCIAAQAHRAHBcrAiQAAAABRpc3BlAAAAAAAAAEAAAABAAAAAEHBp' +
+        'eGkAAAAAAwgICAAAABZpcG1hAAAAAAAAAAEAAQOBAoMAAAAhbWRhdAAAABUoAa8LYPrGwdf/+g47+OMQeK97Ttw=',
+      'base64',
+    );
+    for (const name of ['photo.heic', 'photo.jpg']) {
+      const place = file(name, heic);
+      const reason = unreadable(/cannot be read: it is HEIC .* convert it to JPEG or PNG/);
+      await expect(readImage(place, { ...SOURCE, patch: 8 })).rejects.toEqual(reason);
+      await expect(measureImage(place)).rejects.toEqual(reason);
+      await expect(openImage(place)).rejects.toEqual(reason);
+    }
   });
 
   test('one with more than 268 million pixels, without decoding it', async () => {

@@ -39,6 +39,13 @@ export function rivalOf(asked: string | undefined, labels: readonly string[], kn
   );
 }
 
+/** Warns about a label with the name of a way to compare: it cannot be compared with. */
+export function keywordNote(against: string, labels: readonly string[]): string | undefined {
+  const means = against === 'null' ? 'the null prompt' : against === 'others' ? 'all other labels' : undefined;
+  if (means === undefined || findLabel(labels, against) === undefined) return undefined;
+  return `Warning: \`against\` ${against} means ${means}, not the label '${against}'. To compare with that label, rename it (\`map\`).`;
+}
+
 /** How a scan comes to compare labels with the null condition. */
 export function nullUse(named: boolean, labels: readonly string[], localize: unknown): NullUse {
   const why =

@@ -25,7 +25,7 @@ import { Replay } from '../../runs/replay.js';
 import type { Hooks } from '../../util/hooks.js';
 import { sha256File } from '../../util/sha256.js';
 import { count } from '../../web/html.js';
-import { checkDifferences, labelsToScan, nullUse, rivalOf, type LabelConditions } from './against.js';
+import { checkDifferences, keywordNote, labelsToScan, nullUse, rivalOf, type LabelConditions } from './against.js';
 import { planContrasts, planSingles, type ContrastPlan } from './contrasts.js';
 import { SCAN, type MapOptions, type ScanEvent, type ScanOptions } from './options.js';
 import { namesOf, promptsFor, type Prompts } from './prompts.js';
@@ -197,6 +197,8 @@ async function openInputs(options: Options, { localize, only }: MapOptions, hook
   const chosen = options.labels === undefined ? undefined : labelsToScan(known, options.labels);
   const dataset = chosen === undefined ? known : ofLabels(known, chosen);
   const against = rivalOf(options.against ?? (localize && 'null'), dataset.labels, model.labels);
+  const keyword = options.against === undefined ? undefined : keywordNote(against, dataset.labels);
+  if (keyword !== undefined) onLog?.(keyword);
   if (against === 'null' && !options.untrained)
     await checkNullCondition(opened, nullUse(options.against !== undefined, dataset.labels, localize), onLog);
   const map = localize === undefined ? undefined : labelsToMap(model, dataset, localize, against, onLog);
