@@ -1,7 +1,7 @@
 // npm test: sets everything up, then runs every stage. Every failure is shown, and none stops the other stages.
 //   node scripts/test.mjs [--all] [--only NAME,...] [--skip NAME,...] [-- jest arguments]
 //   node scripts/test.mjs FILE... [jest arguments]      only these test files, with jest's own output
-//   stages: lint (with types), format, package, cpp, sanitize, fuzz, cuda, cases, jest
+//   stages: jest, cpp, lint (with types), format, package, sanitize, fuzz, cuda, cases
 // --all (npm run test:all) adds what is too slow for every change, the stage sanitize among it: docs/contributing/testing.md.
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
@@ -124,6 +124,40 @@ async function checkPackage() {
  * In the order they start. `cores` is how many a stage is counted for, all of them unless given. Those of one core use more at times, and wait at others.
  */
 const stages = {
+  jest: {
+    title: 'jest',
+    cores: 1, // its three processes wait half of the time: for servers, browsers, and what they kill. The other stages use that half.
+    async work(_, extra) {
+      const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'diffmine-test-'));
+      const file = path.join(folder, 'jest.json');
+      const args = [bin('jest', 'bin/jest.js'), '--json', '--outputFile', file, ...extra];
+      const code = await new Promise((resolve) => {
+        // jest writes its progress to stderr; with --json its stdout is the same as the file.
+        spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] }).on('close', resolve);
+      });
+      const result = fs.existsSync(file) ? JSON.parse(fs.readFileSync(file, 'utf8')) : undefined;
+      fs.rmSync(folder, { recursive: true });
+      if (!result) return outcome(0, 1, { output: `jest ended with ${code} and no result` });
+      const broken = result.testResults.filter(
+        (suite) => suite.status === 'failed' && suite.assertionResults.length === 0,
+      ).length;
+      const failed = result.numFailedTests + broken;
+      return outcome(result.numPassedTests, code === 0 ? failed : Math.max(failed, 1), {
+        skipped: result.numPendingTests,
+      });
+    },
+  },
+  cpp: {
+    title: 'C++ tests',
+    async work({ libtorch, cuda }) {
+      if (!(await hasDoctest())) return lacking('doctest is not installed (Debian: apt-get install doctest-dev)');
+      await withBuildLock(async () => {
+        for (const target of ['diffmine_bench', 'diffmine_tests'])
+          await compile(buildFolder(), target, libtorch, { cuda, label: 'C++ tests' });
+      });
+      return ctest(buildFolder());
+    },
+  },
   lint: {
     title: 'types and lint',
     cores: 1,
@@ -142,17 +176,6 @@ const stages = {
     title: 'package',
     cores: 1,
     work: checkPackage,
-  },
-  cpp: {
-    title: 'C++ tests',
-    async work({ libtorch, cuda }) {
-      if (!(await hasDoctest())) return lacking('doctest is not installed (Debian: apt-get install doctest-dev)');
-      await withBuildLock(async () => {
-        for (const target of ['diffmine_bench', 'diffmine_tests'])
-          await compile(buildFolder(), target, libtorch, { cuda, label: 'C++ tests' });
-      });
-      return ctest(buildFolder());
-    },
   },
   sanitize: {
     title: 'C++ tests, ASan + UBSan',
@@ -212,28 +235,6 @@ const stages = {
         if (code !== 0) result.output += `${name}: exit code ${code}: ${output}\n`;
       });
       return result;
-    },
-  },
-  jest: {
-    title: 'jest',
-    async work(_, extra) {
-      const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'diffmine-test-'));
-      const file = path.join(folder, 'jest.json');
-      const args = [bin('jest', 'bin/jest.js'), '--json', '--outputFile', file, ...extra];
-      const code = await new Promise((resolve) => {
-        // jest writes its progress to stderr; with --json its stdout is the same as the file.
-        spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] }).on('close', resolve);
-      });
-      const result = fs.existsSync(file) ? JSON.parse(fs.readFileSync(file, 'utf8')) : undefined;
-      fs.rmSync(folder, { recursive: true });
-      if (!result) return outcome(0, 1, { output: `jest ended with ${code} and no result` });
-      const broken = result.testResults.filter(
-        (suite) => suite.status === 'failed' && suite.assertionResults.length === 0,
-      ).length;
-      const failed = result.numFailedTests + broken;
-      return outcome(result.numPassedTests, code === 0 ? failed : Math.max(failed, 1), {
-        skipped: result.numPendingTests,
-      });
     },
   },
 };
