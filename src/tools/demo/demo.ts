@@ -77,68 +77,80 @@ export async function demo(options: DemoOptions = {}, hooks: DemoHooks = {}): Pr
   }
 }
 
-async function inside(
-  out: string,
-  model: ModelFolder,
-  asked: z.output<typeof DEMO>,
-  mining: Omit<MineOptions, 'run'>,
-  hooks: DemoHooks,
-  begun: number,
-): Promise<DemoSummary> {
-  const { imagesPerLabel: images, size, samples, seed } = asked;
-  const begin = (stage: DemoStage): void => {
-    if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The demo was cancelled.');
-    hooks.onProgress?.({ type: 'stage', stage });
+/** What the stages of the demo in one folder share. */
+function stagesOf(out: string, hooks: DemoHooks) {
+  return {
+    told: pick(hooks, 'signal', 'onLog'),
+    onProgress: (event: Progress): void => hooks.onProgress?.({ type: 'progress', event }),
+    begin: (stage: DemoStage): void => {
+      if (hooks.signal?.aborted) throw new DiffmineError('CANCELLED', 'The demo was cancelled.');
+      hooks.onProgress?.({ type: 'stage', stage });
+    },
+    /** Works in a folder of the demo; one that was made with other options, model or version is ours to replace. */
+    anew: async <T>(name: string, work: (folder: string) => Promise<T>): Promise<T> => {
+      const folder = join(out, name);
+      try {
+        return await work(folder);
+      } catch (error) {
+        const isOther = error instanceof DiffmineError && ['RUN_MISMATCH', 'RUN_INVALID'].includes(error.code);
+        if (!isOther || !existsSync(folder)) throw error;
+        hooks.onLog?.(`Creating ${folder} again: ${error.message}`);
+        await discard(folder);
+        return work(folder);
+      }
+    },
   };
-  const onProgress = (event: Progress): void => hooks.onProgress?.({ type: 'progress', event });
-  const told = { ...pick(hooks, 'signal', 'onLog') };
+}
 
-  begin('world');
-  const world = join(out, 'world');
-  const boxes = join(world, 'boxes.csv');
-  const settings = { seed, images, size, heldout: 1 };
-  if (!(await isWorld(world, settings))) {
-    await removeLeftovers(world);
-    await replaceFolder(world, async (folder) => {
-      await writeWorld({ out: folder, ...settings }, { ...pick(hooks, 'signal'), onProgress });
-    });
-  }
+type Stages = ReturnType<typeof stagesOf>;
+type Asked = z.output<typeof DEMO>;
 
-  const heldout = join(world, 'heldout');
-  const scored = Math.min(size, model.sampleSize);
-  const scanning: Omit<ScanOptions, 'out'> = {
-    dataset: heldout,
+/** Draws the dataset into the folder, unless it is there. */
+async function drawWorld(world: string, asked: Asked, { told, onProgress }: Stages): Promise<void> {
+  const settings = { seed: asked.seed, images: asked.imagesPerLabel, size: asked.size, heldout: 1 };
+  if (await isWorld(world, settings)) return;
+  await removeLeftovers(world);
+  await replaceFolder(world, async (folder) => {
+    await writeWorld({ out: folder, ...settings }, { ...pick(told, 'signal'), onProgress });
+  });
+}
+
+function scanOptions(asked: Asked, model: ModelFolder, dataset: string): Omit<ScanOptions, 'out'> {
+  const scored = Math.min(asked.size, model.sampleSize);
+  return {
+    dataset,
     model: model.path,
     ...variantOf(model),
-    samples,
-    seed,
+    ...pick(asked, 'samples', 'seed', 'device', 'dtype', 'threads'),
     tRange: T_RANGE,
     // costs as many UNet calls as the null condition, and finds more here (docs/results/estimator.md)
     against: 'others',
     patch: Math.max(1, Math.round(scored * PATCH)),
-    ...pick(asked, 'device', 'dtype', 'threads'),
   };
-  const anew = async <T>(name: string, work: (folder: string) => Promise<T>): Promise<T> => {
-    const folder = join(out, name);
-    try {
-      return await work(folder);
-    } catch (error) {
-      if (
-        !(error instanceof DiffmineError) ||
-        !(error.code === 'RUN_MISMATCH' || error.code === 'RUN_INVALID') ||
-        !existsSync(folder)
-      )
-        throw error;
-      // Made by a demo with other options, model or version: ours to replace.
-      hooks.onLog?.(`Creating ${folder} again: ${error.message}`);
-      await discard(folder);
-      return work(folder);
-    }
-  };
+}
+
+async function inside(
+  out: string,
+  model: ModelFolder,
+  asked: Asked,
+  mining: Omit<MineOptions, 'run'>,
+  hooks: DemoHooks,
+  begun: number,
+): Promise<DemoSummary> {
+  const { samples, seed } = asked;
+  const stages = stagesOf(out, hooks);
+  const { begin, anew, told, onProgress } = stages;
+
+  begin('world');
+  const world = join(out, 'world');
+  const boxes = join(world, 'boxes.csv');
+  const dataset = join(world, 'heldout');
+  await drawWorld(world, asked, stages);
+
   const scanInto = (name: string, more: Partial<ScanOptions> = {}): Promise<ScanSummary> =>
     anew(name, (run) =>
       scan(
-        { ...scanning, ...more, out: run },
+        { ...scanOptions(asked, model, dataset), ...more, out: run },
         { ...told, onProgress: (event) => hooks.onProgress?.({ type: 'scan', event }) },
       ),
     );
@@ -146,13 +158,10 @@ async function inside(
   const scanned = await scanInto('run');
   begin('mine');
   // Demo and model may have moved since the scan.
-  const placed: Omit<MineOptions, 'run'> = { ...mining, model: model.path, ...variantOf(model), dataset: heldout };
+  const placed: Omit<MineOptions, 'run'> = { ...mining, model: model.path, ...variantOf(model), dataset };
   const mined = await mine(
     { run: scanned.path, ...placed },
-    {
-      ...told,
-      onProgress: (event) => hooks.onProgress?.({ type: 'mine', event }),
-    },
+    { ...told, onProgress: (event) => hooks.onProgress?.({ type: 'mine', event }) },
   );
   begin('control');
   const control = await scanInto('control', { untrained: true, dtype: scanned.dtype });
@@ -161,31 +170,19 @@ async function inside(
 
   begin('evaluate');
   const evaluation = await evaluate(
-    { run: scanned.path, boxes, controlRun: control.path, dataset: heldout, seed, ...pick(asked, 'bootstrap') },
-    { ...pick(hooks, 'signal'), onProgress },
+    { run: scanned.path, boxes, controlRun: control.path, dataset, seed, ...pick(asked, 'bootstrap') },
+    { ...pick(told, 'signal'), onProgress },
   );
   begin('report');
   const report = await writeReport(
-    { run: scanned.path, dataset: heldout, title: `The demo's synthetic dataset of seed ${seed}` },
+    { run: scanned.path, dataset, title: `The demo's synthetic dataset of seed ${seed}` },
     { ...told, onProgress },
   );
   const full = asked.full
     ? await runFull({
-        out,
-        model: model.path,
-        ...variantOf(model),
-        images: heldout,
-        boxes,
-        seed,
-        samples,
-        patch: scanned.patch,
-        tRange: T_RANGE,
-        asked,
-        ...told,
-        onLog: hooks.onLog,
-        begin,
-        anew,
-        onProgress: (event) => hooks.onProgress?.(event),
+        ...{ out, model: model.path, ...variantOf(model), images: dataset, boxes, seed, samples, asked },
+        ...{ patch: scanned.patch, tRange: T_RANGE },
+        ...{ ...told, onLog: hooks.onLog, begin, anew, onProgress: (event) => hooks.onProgress?.(event) },
       })
     : null;
   const summary: DemoSummary = {
