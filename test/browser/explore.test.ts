@@ -278,6 +278,7 @@ describeInChromium('exploring a report in Chromium', () => {
     const { page, wrongs } = await open('#/trends');
     await page.waitForSelector('.course');
     expect(await page.locator('main .part h3').allTextContents()).toEqual(['Rising']);
+    expect(await page.locator('main .head .sub').textContent()).toContain('over 4 images per label');
     expect(await page.locator('.course svg').getAttribute('aria-label')).toContain('1920s 70 % ± 10 %');
     expect(await page.locator('.course .about').textContent()).toContain('most common in 1920s: 70 %');
     expect(await page.locator('.course .error').count()).toBe(3);

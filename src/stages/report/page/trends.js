@@ -89,6 +89,9 @@
         course.style.setProperty('--labels', labels.length);
         return course;
       };
+      const counts = labels.map(({ images }) => images);
+      const [least, most] = [Math.min(...counts), Math.max(...counts)];
+      const searched = `${least.toLocaleString('en')}${most > least ? ' or more' : ''}`;
       return [
         h(
           'div',
@@ -100,7 +103,7 @@
             h(
               'p',
               { class: 'sub' },
-              `Elements of all labels together, and the fraction of images that have them, with standard errors over ${Math.min(...labels.map(({ images }) => images)).toLocaleString('en')} or more images per label. The clearest courses come first.`,
+              `Elements of all labels together, and the fraction of images that have them, with standard errors over ${searched} images per label. The clearest courses come first.`,
             ),
           ),
         ),
