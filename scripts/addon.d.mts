@@ -16,6 +16,11 @@ export function platformPackage(options?: { cuda?: boolean | undefined }): {
   missing?: boolean;
   addon?: string;
 };
+export function unsupported(machine?: {
+  platform?: string | undefined;
+  glibc?: string | undefined;
+  flags?: readonly string[] | undefined;
+}): { what: 'Platform' | 'CPU'; reason: string; hint: string } | undefined;
 export function cpuFlags(): string[] | undefined;
 export function levelOf(flags: readonly string[]): string | undefined;
 export function librariesOf(libtorch: string, options?: { cuda?: boolean | undefined }): string[];

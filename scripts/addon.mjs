@@ -76,7 +76,7 @@ export function platformPackage({ cuda = false } = {}) {
   if (found?.version !== version)
     return { name, missing: true, reason: `${name} is of version ${found?.version}, diffmine of ${version}` };
   const { libtorch, requires } = found.diffmine;
-  const glibc = process.report?.getReport().header.glibcVersionRuntime;
+  const glibc = glibcVersion();
   if (requires?.GLIBC && glibc && compareVersions(glibc, requires.GLIBC) < 0)
     return { name, reason: `${name} needs glibc ${requires.GLIBC}, this system has ${glibc}` };
   const folder = path.dirname(manifest);
@@ -87,6 +87,30 @@ export function platformPackage({ cuda = false } = {}) {
     preload: path.join(folder, 'preload.node'),
     libtorch,
   };
+}
+
+const glibcVersion = () => process.report?.getReport().header.glibcVersionRuntime;
+
+/**
+ * What of this machine LibTorch cannot run on: no set-up changes it.
+ * @returns {{ what: 'Platform' | 'CPU', reason: string, hint: string } | undefined}
+ */
+export function unsupported({ platform = platformOf(), glibc = glibcVersion(), flags = cpuFlags() } = {}) {
+  if (!(platform in platforms))
+    return {
+      what: 'Platform',
+      reason: `there is no diffmine for ${platform}`,
+      hint: 'diffmine runs on Linux (x64, arm64) and on macOS (arm64).',
+    };
+  if (platform.startsWith('linux') && !glibc)
+    return {
+      what: 'Platform',
+      reason: 'this system has no glibc, which LibTorch needs',
+      hint: 'Use a system with glibc, such as Debian or Ubuntu: Alpine and other musl systems have none.',
+    };
+  if (flags && !levelOf(flags))
+    return { what: 'CPU', reason: 'this CPU lacks SSE4.2, which LibTorch needs', hint: 'Use a CPU made after 2012.' };
+  return undefined;
 }
 
 /** The CUDA run time and its compiler, which the addon itself names, in NVIDIA's wheels beside a torch. */
@@ -234,8 +258,10 @@ export function probeOnce(candidate) {
   return answer;
 }
 
-/** What fixes an addon that is absent or does not load, as commands. */
+/** What fixes an addon that is absent or does not load: commands, unless no command does. */
 export function fixes({ cuda = false } = {}) {
+  const beyond = unsupported();
+  if (beyond) return beyond.hint;
   const { name, missing, reason } = platformPackage({ cuda });
   const setup = isClone ? `npm run setup${cuda ? ' -- --cuda' : ''}` : `npx diffmine setup${cuda ? ' --cuda' : ''}`;
   if (missing) return `Run: ${platforms[platformOf({ cuda })].onRequest ? '' : `${installCommand(name)} && `}${setup}`;
@@ -247,8 +273,8 @@ export function fixes({ cuda = false } = {}) {
 if (isMain(import.meta.url)) {
   let answer;
   try {
-    const flags = cpuFlags();
-    if (flags && !levelOf(flags)) throw new Error('this CPU lacks SSE4.2, which LibTorch needs');
+    const beyond = unsupported();
+    if (beyond) throw new Error(beyond.reason);
     const addon = load(JSON.parse(process.argv[2]));
     answer = { build: addon.buildInfo(), devices: addon.devices() };
   } catch (error) {

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
-import { probe } from './addon.mjs';
+import { probe, probeOnce } from './addon.mjs';
 import { findLibTorch, inspectLibTorch } from './libtorch.mjs';
 import { installPackages } from './packages.mjs';
 import {
@@ -195,7 +195,12 @@ export async function buildAddon({ cuda } = {}) {
   const kept = record && record.cuda === withCuda && stillGood(record.libtorch);
   const libtorch = kept ? record.libtorch : await findLibTorch({ cuda: withCuda });
   const wanted = sourcesFingerprint(libtorch, withCuda);
-  if (record?.fingerprint === wanted) return { addon: record.addon, built: false, cuda: withCuda, libtorch };
+  if (record?.fingerprint === wanted) {
+    const damaged = probeOnce({ addon: record.addon })?.reason;
+    if (!damaged) return { addon: record.addon, built: false, cuda: withCuda, libtorch };
+    say(`${record.addon} cannot be loaded: ${damaged}. Compiling it again.`);
+    fs.rmSync(record.addon); // the linker makes only what is missing or old
+  }
   say(`LibTorch ${libtorch.version}${libtorch.cuda ? ' (CUDA)' : ''} from ${libtorch.source}: ${libtorch.folder}`);
   say(`compiling the addon into ${folder} (some minutes the first time)`);
   await compile(folder, 'diffmine', libtorch, { cuda: withCuda, label: 'addon' });

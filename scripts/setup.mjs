@@ -1,16 +1,17 @@
 // All the set-up there is, each step only if it is needed: npm packages and TypeScript (in a clone), LibTorch, the addon.
 // As a program: node scripts/setup.mjs [--cuda | --no-cuda] [--build] [--libtorch FOLDER]
 import path from 'node:path';
-import { installCommand } from './addon.mjs';
-import { buildAddon, builtAddon, withBuildLock } from './build.mjs';
+import { installCommand, unsupported } from './addon.mjs';
+import { buildAddon, builtAddon, checkTools, withBuildLock } from './build.mjs';
 import { findLibTorch, inspectLibTorch } from './libtorch.mjs';
+import { wrongNode } from './node-version.mjs';
 import { compileTypeScript, installPackages } from './packages.mjs';
 import { dropPrebuilt, prebuiltAddon, takePrebuilt } from './prebuilt.mjs';
 import { configure, fail, isClone, isMain, optionsOf, say, SetupError, together } from './steps.mjs';
 
 // What src/tools/setup needs to look at a set-up.
 export { accepted } from './libtorch.mjs';
-export { cpuFlags, fixes, levelOf, platformPackage, probe } from './addon.mjs';
+export { cpuFlags, fixes, levelOf, platformPackage, probe, unsupported } from './addon.mjs';
 export { buildFolder, builtAddon } from './build.mjs';
 export { prebuiltAddon } from './prebuilt.mjs';
 export { cacheFolder, isClone, which } from './steps.mjs';
@@ -47,6 +48,14 @@ async function addon({ cuda, build }) {
   return compileAddon(withCuda, taken);
 }
 
+/** Before anything is downloaded: what no set-up changes. */
+function refuseMachine() {
+  const wrong = wrongNode();
+  if (wrong) throw new SetupError(wrong.message, wrong.hint);
+  const beyond = unsupported();
+  if (beyond) throw new SetupError(`diffmine cannot compute here: ${beyond.reason}.`, beyond.hint);
+}
+
 /**
  * Safe to repeat, to kill and to run twice at once; quick where nothing is to do.
  * @param options.log where lines of progress go; stderr
@@ -57,9 +66,11 @@ async function addon({ cuda, build }) {
  */
 export function setup({ cuda, build, log, signal } = {}) {
   configure({ log, signal });
+  refuseMachine();
   return withBuildLock(async () => {
     // Side by side what does not need the other. The build finds the LibTorch that was fetched here.
     const first = isClone && !builtAddon() && !prebuiltAddon();
+    if (first) checkTools({ cuda }); // before minutes of downloads
     await together(installPackages(), first && findLibTorch({ cuda }));
     const [result] = await together(addon({ cuda, build }), compileTypeScript());
     return result;

@@ -1,4 +1,5 @@
 // diffmine/bench: speed, and comparison with a baseline (docs/guides/benchmarking.md).
+import './util/node.js';
 export { bench, type BenchHooks, type BenchOptions } from './tools/bench/bench.js';
 export { compare, type Comparison, type CompareReport, type Verdict as SpeedVerdict } from './tools/bench/compare.js';
 export { benchMarkdown } from './tools/bench/markdown.js';

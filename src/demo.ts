@@ -1,4 +1,5 @@
 // diffmine/demo: the synthetic dataset with ground truth, and the demo on it (docs/getting-started/demo.md).
+import './util/node.js';
 export { demo, DEMO_MODEL } from './tools/demo/demo.js';
 export type {
   DemoCity,

@@ -1,4 +1,5 @@
 // The public API, with the names of the command line (docs/guides/typescript.md). Other entry points: diffmine/engine, diffmine/bench, diffmine/demo.
+import './util/node.js';
 export { DiffmineError, EXIT_CODES, asDiffmineError, type ErrorCode } from './util/errors.js';
 
 // set-up

@@ -287,5 +287,11 @@ suite('the packed packages', () => {
     expect(JSON.parse(second.stdout)).toMatchObject({ built: false, prebuilt: null, libtorch: summary.libtorch });
     expect(second.stderr).not.toMatch(/compiling|fetching|installing/);
     expect(scan(join(folder, 'run-from-source')).status).toBe(0);
+    if (!isNightly) return; // the addon is the clone's
+    writeFileSync(summary.addon, 'damaged');
+    const fixed = diffmine('setup', '--json');
+    expect(fixed.stderr).toMatch(/cannot be loaded: .*damaged.* Compiling it again\./);
+    expect(JSON.parse(fixed.stdout)).toMatchObject({ built: true, addon: summary.addon });
+    expect(scan(join(folder, 'run-after-damage')).status).toBe(0);
   }, 900_000);
 });

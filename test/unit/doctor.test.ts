@@ -1,10 +1,19 @@
-// doctor on this machine's set-up, and with addons that crash, are damaged or absent: each must end as a row.
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+// doctor on this machine's set-up, and with addons that crash, are damaged or absent: each must end as a row. Machines that cannot run diffmine.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
+import { unsupported } from '../../scripts/addon.mjs';
+import { wrongNode } from '../../scripts/node-version.mjs';
 import type { DoctorReport, DoctorRow } from '../../src/tools/setup/doctor.js';
 import { doctor } from '../../src/tools/setup/doctor.js';
+
+const ROOT = resolve(__dirname, '../..');
+const MINI = join(ROOT, 'test/data/golden/mini-dataset');
+const TINY = join(ROOT, 'test/data/golden/tiny-sd15');
+const { exports: EXPORTS } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+  exports: Record<string, string | { default: string }>;
+};
 
 const row = (report: DoctorReport, name: string): DoctorRow | undefined => report.rows.find((one) => one.name === name);
 
@@ -84,5 +93,83 @@ describe('doctor', () => {
       detail: expect.stringMatching(/absent\.node \(DIFFMINE_ADDON\) is not there/) as string,
     });
     expect(absent.ok).toBe(false);
+  });
+});
+
+/** A shell in which /proc/cpuinfo is `file`: in a mount namespace of its own, where the system lets one be made. */
+const underCpu = (file: string, ...line: string[]): ReturnType<typeof spawnSync> =>
+  spawnSync('unshare', ['-rm', 'sh', '-c', 'mount --bind "$0" /proc/cpuinfo && exec "$@"', file, ...line], {
+    cwd: ROOT,
+    encoding: 'utf8',
+    env: { ...process.env, DIFFMINE_CACHE: folder },
+  });
+const namespaces = spawnSync('unshare', ['-rm', 'mount', '--bind', '/dev/null', '/proc/cpuinfo']).status === 0;
+
+describe('a machine that no set-up changes', () => {
+  it.each([
+    [{ platform: 'linux-x64', glibc: '2.36', flags: ['sse4_2', 'ssse3', 'popcnt'] }, undefined],
+    [{ platform: 'linux-x64', glibc: '2.36', flags: ['ssse3', 'popcnt'] }, 'SSE4.2'],
+    [{ platform: 'linux-arm64', glibc: '', flags: undefined }, 'glibc'],
+    [{ platform: 'darwin-arm64', glibc: undefined, flags: undefined }, undefined],
+    [{ platform: 'win32-x64', glibc: undefined, flags: undefined }, 'win32-x64'],
+  ])('%j', (machine, reason) => {
+    const found = unsupported(machine);
+    if (reason === undefined) expect(found).toBeUndefined();
+    else expect(found?.reason).toContain(reason);
+  });
+
+  (namespaces ? it : it.skip)(
+    'is told by doctor, set-up and the commands that compute, and none of them asks for a set-up',
+    () => {
+      const old = join(folder, 'cpuinfo');
+      writeFileSync(old, readFileSync('/proc/cpuinfo', 'utf8').replaceAll(/ (sse4_2|avx\w*)\b/g, ''));
+      const doctor = underCpu(old, 'node', 'bin/diffmine.js', 'doctor');
+      expect(doctor.status).toBe(4);
+      expect(String(doctor.stdout).split('\n')[2]).toBe('fix:      Use a CPU made after 2012.');
+      for (const line of [
+        ['scripts/setup.mjs'],
+        ['bin/diffmine.js', 'scan', MINI, '--model', TINY, '--out', join(folder, 'run'), '--samples', '2'],
+      ]) {
+        const { status, stderr } = underCpu(old, 'node', ...line);
+        expect([line[0], status]).toEqual([line[0], 4]);
+        expect(stderr).toMatch(/^error: .*this CPU lacks SSE4\.2.*\nhint: Use a CPU made after 2012\.$/m);
+      }
+    },
+  );
+});
+
+describe('a Node that is too old', () => {
+  it.each([
+    ['20.19.0', false],
+    ['22.1.0', false],
+    ['20.18.3', true],
+    ['18.20.8', true],
+  ])('%s: %s', (version, tooOld) => {
+    expect(wrongNode(version) !== undefined).toBe(tooOld);
+  });
+
+  it('is named by the command, by set-up and by every entry point', () => {
+    const fake = 'Object.defineProperty(process, "versions", { value: { ...process.versions, node: "18.20.8" } });';
+    const run = (...line: string[]): ReturnType<typeof spawnSync> =>
+      spawnSync('node', ['--import', `data:text/javascript,${encodeURIComponent(fake)}`, ...line], {
+        cwd: ROOT,
+        encoding: 'utf8',
+      });
+    const sentence = /diffmine needs Node 20\.19 or later; this is Node 18\.20\.8/;
+    for (const line of [
+      ['bin/diffmine.js'],
+      ['bin/diffmine.js', 'doctor'],
+      ['scripts/setup.mjs'],
+      ['scripts/demo.mjs'],
+    ]) {
+      const { status, stderr } = run(...line);
+      expect([line, status === 0]).toEqual([line, false]);
+      expect(stderr).toMatch(sentence);
+      expect(stderr).toMatch(/^hint: Install a newer Node/m);
+    }
+    for (const name of Object.values(EXPORTS).flatMap((one) => (typeof one === 'string' ? [] : one.default))) {
+      const { stderr } = run('--input-type=module', '-e', `await import(${JSON.stringify(join(ROOT, name))})`);
+      expect([name, sentence.test(String(stderr))]).toEqual([name, true]);
+    }
   });
 });

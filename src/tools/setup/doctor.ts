@@ -40,38 +40,21 @@ export interface DoctorReport {
   threads: number;
 }
 
-/** As in package.json. */
-const oldestNode = [20, 19] as const;
+type Scripts = typeof import('../../../scripts/setup.mjs');
 
 const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`;
 
-function nodeRow(): DoctorRow {
-  const [major = 0, second = 0] = process.versions.node.split('.').map(Number);
-  const recent = major > oldestNode[0] || (major === oldestNode[0] && second >= oldestNode[1]);
-  const row: DoctorRow = { name: 'Node', status: recent ? 'ok' : 'fail', detail: process.version };
-  return recent ? row : { ...row, hint: `Install Node ${oldestNode.join('.')} or later.` };
-}
-
-function platformRow(): DoctorRow {
+function platformRow({ unsupported }: Scripts): DoctorRow {
   const { glibcVersionRuntime } = (process.report.getReport() as { header: { glibcVersionRuntime?: string } }).header;
   const name = `${process.platform} ${process.arch}${glibcVersionRuntime ? `, glibc ${glibcVersionRuntime}` : ''}`;
-  const known = ['linux x64', 'linux arm64', 'darwin arm64'].includes(`${process.platform} ${process.arch}`);
-  if (!known)
-    return {
-      name: 'Platform',
-      status: 'fail',
-      detail: name,
-      hint: 'diffmine runs on Linux (x64, arm64) and on macOS (arm64).',
-    };
-  if (process.platform === 'linux' && !glibcVersionRuntime) {
-    return {
-      name: 'Platform',
-      status: 'fail',
-      detail: `${name}, not glibc`,
-      hint: 'LibTorch needs glibc; it does not run on Alpine and other musl systems.',
-    };
-  }
-  return { name: 'Platform', status: 'ok', detail: name };
+  return machineRow('Platform', name, unsupported());
+}
+
+/** A row of what no set-up changes. */
+function machineRow(name: string, detail: string, beyond: ReturnType<Scripts['unsupported']>): DoctorRow {
+  return beyond?.what === name
+    ? { name, status: 'fail', detail: `${detail}: ${beyond.reason}`, hint: beyond.hint }
+    : { name, status: 'ok', detail };
 }
 
 function deviceRow(device: DeviceInfo): DoctorRow {
@@ -115,17 +98,12 @@ async function storeRow(place: string): Promise<DoctorRow> {
   }
 }
 
-type Scripts = typeof import('../../../scripts/setup.mjs');
-
-function cpuRow({ cpuFlags, levelOf }: Scripts): DoctorRow {
+function cpuRow({ cpuFlags, levelOf, unsupported }: Scripts): DoctorRow {
   const model = cpus()[0]?.model ?? process.arch;
   const flags = cpuFlags();
-  if (!flags) return { name: 'CPU', status: 'ok', detail: model };
-  const level = levelOf(flags);
-  if (level === undefined)
-    return { name: 'CPU', status: 'fail', detail: `${model}, without SSE4.2`, hint: 'Use a CPU made after 2012.' };
-  const amx = flags.includes('amx_bf16') ? ' with AMX' : '';
-  return { name: 'CPU', status: 'ok', detail: `${model}, ${level}${amx}` };
+  const level = flags && levelOf(flags);
+  const amx = flags?.includes('amx_bf16') ? ' with AMX' : '';
+  return machineRow('CPU', `${model}${level ? `, ${level}${amx}` : ''}`, unsupported());
 }
 
 interface SetUp {
@@ -242,7 +220,7 @@ function summaryOf(
   const [first] = failed;
   if (first)
     return {
-      works: ['Node', 'Platform', 'CPU'].includes(first.name) ? 'this command' : FILES_ONLY,
+      works: ['Platform', 'CPU'].includes(first.name) ? 'this command' : FILES_ONLY,
       missing:
         first.name === 'Store'
           ? `keeping runs in the bucket: ${first.detail}`
@@ -273,7 +251,9 @@ export async function doctor(store?: string): Promise<DoctorReport> {
   const found = current(scripts);
   const libtorch = libtorchRow(found, fix);
   const { row, file, build, devices } = addonRow(scripts, found, fix);
-  const rows = [nodeRow(), platformRow(), cpuRow(scripts), libtorch, row];
+  // An older Node than diffmine needs does not get here (scripts/node-version.mjs).
+  const node: DoctorRow = { name: 'Node', status: 'ok', detail: process.version };
+  const rows = [node, platformRow(scripts), cpuRow(scripts), libtorch, row];
   rows.push(...devices.map(deviceRow));
   if (build) rows.push(...gpuRow(build, devices, scripts));
   const threads = defaultThreads();

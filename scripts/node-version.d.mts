@@ -1,0 +1,1 @@
+export function wrongNode(version?: string): { message: string; hint: string } | undefined;
