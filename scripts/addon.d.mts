@@ -9,7 +9,10 @@ export type Probed = { build: unknown; devices: unknown } | { reason: string };
 export function probe(candidate: Candidate): Probed;
 export function probeOnce(candidate: Candidate): Probed | undefined;
 export function load(candidate: Candidate): unknown;
-export function fixes(options?: { cuda?: boolean | undefined }): string;
+export function fixes(options?: {
+  cuda?: boolean | undefined;
+  failures?: readonly { addon: string; reason: string }[] | undefined;
+}): string;
 export function platformPackage(options?: { cuda?: boolean | undefined }): {
   name: string;
   reason?: string;

@@ -156,6 +156,8 @@ export function cpuFlags() {
   }
 }
 
+const DAMAGED = 'it was built for another system or is damaged';
+
 /** Explains a message of the dynamic loader. */
 export function explain(message) {
   const [line = ''] = message.replace(/^Error: /, '').split('\n');
@@ -165,7 +167,7 @@ export function explain(message) {
     return `LibTorch is no longer where it was (${line})`;
   if (/undefined symbol|Symbol not found/.test(line)) return `it was compiled for another LibTorch (${line})`;
   if (/ELF header|file too short|mach-o|wrong architecture|incompatible architecture/i.test(line))
-    return `it was built for another system or is damaged (${line})`;
+    return `${DAMAGED} (${line})`;
   return line.replace(/\.$/, '');
 }
 
@@ -258,13 +260,21 @@ export function probeOnce(candidate) {
   return answer;
 }
 
-/** What fixes an addon that is absent or does not load: commands, unless no command does. */
-export function fixes({ cuda = false } = {}) {
+/** Puts new files in place of a platform package's: npm takes those that are there for good. */
+export const reinstall = (name, addon) => `rm -r ${path.dirname(addon)} && ${installCommand(name)}`;
+
+/**
+ * What fixes an addon that is absent or does not load: commands, unless no command does.
+ * @param failures the addons that were tried, and why they do not load
+ */
+export function fixes({ cuda = false, failures = [] } = {}) {
   const beyond = unsupported();
   if (beyond) return beyond.hint;
-  const { name, missing, reason } = platformPackage({ cuda });
+  const { name, missing, reason, addon } = platformPackage({ cuda });
   const setup = isClone ? `npm run setup${cuda ? ' -- --cuda' : ''}` : `npx diffmine setup${cuda ? ' --cuda' : ''}`;
   if (missing) return `Run: ${platforms[platformOf({ cuda })].onRequest ? '' : `${installCommand(name)} && `}${setup}`;
+  const damaged = failures.some((one) => one.addon === addon && one.reason.includes(DAMAGED));
+  if (damaged) return `Run: ${reinstall(name, addon)} && ${setup}`;
   // set-up compiles where no prebuilt addon fits
   const tools = reason && which('apt-get') ? missingTools().map((tool) => tool.debian) : [];
   return `Run: ${tools.length > 0 ? `sudo apt-get install ${tools.join(' ')} && ` : ''}${setup}`;

@@ -193,6 +193,7 @@ export async function buildAddon({ cuda } = {}) {
   const withCuda = cuda ?? record?.cuda ?? false;
   // The LibTorch of the last build stays, as long as it is there and LIBTORCH names no other: no surprise rebuilds.
   const kept = record && record.cuda === withCuda && stillGood(record.libtorch);
+  if (!kept) checkTools({ cuda: withCuda }); // before LibTorch is downloaded
   const libtorch = kept ? record.libtorch : await findLibTorch({ cuda: withCuda });
   const wanted = sourcesFingerprint(libtorch, withCuda);
   if (record?.fingerprint === wanted) {

@@ -11,6 +11,7 @@ import {
   platformPackage,
   platforms,
   probe,
+  reinstall,
 } from './addon.mjs';
 import { buildFolder } from './build.mjs';
 import { findLibTorch, inspectLibTorch } from './libtorch.mjs';
@@ -94,8 +95,7 @@ export async function takePrebuilt({ cuda = false } = {}) {
   // one that was taken before as well: whoever repeats set-up may do so because the addon stopped working
   const { reason } = probe(candidate);
   if (reason) {
-    const folder = path.dirname(addon);
-    const hint = `If its files are damaged: rm -r ${folder} && ${installCommand(name)} && npx diffmine setup${cuda ? ' --cuda' : ''}.`;
+    const hint = `If its files are damaged: ${reinstall(name, addon)} && npx diffmine setup${cuda ? ' --cuda' : ''}.`;
     return { name, reason: `${addon} cannot be loaded: ${reason}`, hint };
   }
   if (known) return record;

@@ -37,18 +37,19 @@ function loadFirst(): Addon {
     process.env.GOMP_SPINCOUNT = '1000';
     spinCountIsOurs = true;
   }
-  const failures: string[] = [];
+  const failures: { addon: string; reason: string }[] = [];
+  const told = (): string[] => failures.map(({ addon, reason }) => `${addon} cannot be loaded: ${reason}`);
   for (const candidate of present) {
     try {
       const addon = loadOne(candidate);
       // Another addon may lack what this one had, such as CUDA.
-      if (failures.length > 0) process.emitWarning(`diffmine uses ${candidate.addon}: ${failures.join('; ')}`);
+      if (failures.length > 0) process.emitWarning(`diffmine uses ${candidate.addon}: ${told().join('; ')}`);
       return addon;
     } catch (thrown) {
-      failures.push(`${candidate.addon} cannot be loaded: ${asDiffmineError(thrown).message}`);
+      failures.push({ addon: candidate.addon, reason: asDiffmineError(thrown).message });
     }
   }
-  throw new DiffmineError('SETUP', `The native addon ${failures.join('.\nThe native addon ')}.`, fixes());
+  throw new DiffmineError('SETUP', `The native addon ${told().join('.\nThe native addon ')}.`, fixes({ failures }));
 }
 
 function loadOne(candidate: Candidate): Addon {

@@ -253,6 +253,16 @@ suite('the packed packages', () => {
       const source = join(folder, 'abort.cpp');
       writeFileSync(source, '#include <cstdlib>\n__attribute__((constructor)) static void crash() { std::abort(); }\n');
       rmSync(addon);
+      writeFileSync(addon, 'damaged');
+      const reinstall = new RegExp(
+        `rm -r ${join(addon, '..')} && npm install @diffmine/${platform}@\\S+ && npx diffmine setup`,
+      );
+      expect(diffmine('doctor').stdout.split('\n')[2]).toMatch(reinstall);
+      const { status, stderr } = scan(join(folder, 'run-damaged'));
+      expect(status).toBe(4);
+      expect(stderr).toMatch(/cannot be loaded: it was built for another system or is damaged/);
+      expect(stderr).toMatch(reinstall);
+      rmSync(addon);
       execFileSync(process.env['CXX'] ?? 'g++', ['-shared', '-fPIC', '-o', addon, source]);
       expect(diffmine('setup').stderr).toMatch(
         /No prebuilt addon can be used: .*cannot be loaded: the process ended by SIGABRT/,

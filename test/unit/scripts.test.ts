@@ -13,6 +13,7 @@ const others = [
   'docs-code.mjs',
   'download.mjs',
   'libtorch.mjs',
+  'node-version.mjs',
   'prebuilt.mjs',
   'steps.mjs',
   'unzip.mjs',

@@ -149,11 +149,12 @@ function addonRow(
           : `not set up yet; prebuilt: ${reason ?? name}`;
     return { row: { name: 'Addon', status: 'fail', detail, hint: fix }, devices: [] };
   }
-  const failures: string[] = [];
+  const failures: { addon: string; reason: string }[] = [];
+  const told = (): string[] => failures.map(({ addon, reason }) => `${addon} cannot be loaded: ${reason}`);
   for (const candidate of candidates().filter(({ addon }) => existsSync(addon))) {
     const answer = scripts.probe(candidate);
     if ('reason' in answer) {
-      failures.push(`${candidate.addon} cannot be loaded: ${answer.reason}`);
+      failures.push({ addon: candidate.addon, reason: answer.reason });
       continue;
     }
     const build = answer.build as BuildInfo;
@@ -163,10 +164,13 @@ function addonRow(
     const row: DoctorRow =
       failures.length === 0
         ? { name: 'Addon', status: 'ok', detail }
-        : { name: 'Addon', status: 'warn', detail: [detail, ...failures].join('; '), hint: fix };
+        : { name: 'Addon', status: 'warn', detail: [detail, ...told()].join('; '), hint: scripts.fixes({ failures }) };
     return { row, file: candidate.addon, build, devices };
   }
-  return { row: { name: 'Addon', status: 'fail', detail: failures.join('; '), hint: fix }, devices: [] };
+  return {
+    row: { name: 'Addon', status: 'fail', detail: told().join('; '), hint: scripts.fixes({ failures }) },
+    devices: [],
+  };
 }
 
 function gpuRow(build: BuildInfo, devices: readonly DeviceInfo[], scripts: Scripts): DoctorRow[] {
