@@ -258,10 +258,10 @@ suite('the packed packages', () => {
         `rm -r ${join(addon, '..')} && npm install @diffmine/${platform}@\\S+ && npx diffmine setup`,
       );
       expect(diffmine('doctor').stdout.split('\n')[2]).toMatch(reinstall);
-      const { status, stderr } = scan(join(folder, 'run-damaged'));
+      const { status, stdout } = scan(join(folder, 'run-damaged'));
       expect(status).toBe(4);
-      expect(stderr).toMatch(/cannot be loaded: it was built for another system or is damaged/);
-      expect(stderr).toMatch(reinstall);
+      expect(stdout).toMatch(/cannot be loaded: it was built for another system or is damaged/);
+      expect(stdout).toMatch(reinstall);
       rmSync(addon);
       execFileSync(process.env['CXX'] ?? 'g++', ['-shared', '-fPIC', '-o', addon, source]);
       expect(diffmine('setup').stderr).toMatch(
