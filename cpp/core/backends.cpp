@@ -14,11 +14,11 @@
 #include <cuda_runtime_api.h>
 
 #include <iostream>
-#include <mutex>
 #endif
 
 #include <algorithm>
 #include <cstdlib>
+#include <mutex>
 #include <string>
 
 namespace diffmine {
@@ -51,6 +51,8 @@ void run_cudnn_attention(const at::Device& device, at::ScalarType dtype) noexcep
 #endif
 
 void set_up_backends(const at::Device& device) {
+  static std::once_flag cpu_done;
+  std::call_once(cpu_done, [] { at::globalContext().setUserEnabledNNPACK(false); });
 #ifdef DIFFMINE_CUDA
   static std::once_flag done;
   if (!device.is_cuda()) return;

@@ -4,10 +4,12 @@
 
 namespace diffmine {
 
-// Sets LibTorch's process-wide CUDA settings, once, before the first engine works; they never change, because engines
-// work side by side. Does nothing for a CPU. fp32 means fp32 (no TF32 in cuDNN or cuBLAS; LibTorch's default for cuDNN
-// is TF32), partial sums of fp16 and bf16 products are never rounded to their dtype, and cuDNN is deterministic. What
-// an engine wants otherwise (tuning, TF32) goes with each of its calls (Conv2d in models/layers.h).
+// Sets LibTorch's process-wide settings, once, before the first engine works; they never change, because engines work
+// side by side. On a CPU, NNPACK is off: LibTorch uses it for some small convolutions only, and where it does not
+// support the processor it writes a warning at each of them. On CUDA, fp32 means fp32 (no TF32 in cuDNN or cuBLAS;
+// LibTorch's default for cuDNN is TF32), partial sums of fp16 and bf16 products are never rounded to their dtype, and
+// cuDNN is deterministic. What an engine wants otherwise (tuning, TF32) goes with each of its calls (Conv2d in
+// models/layers.h).
 void set_up_backends(const at::Device& device);
 
 // Probes cuDNN attention, once per process, before the first engine that attends in reduced precision on CUDA. LibTorch

@@ -28,7 +28,14 @@ export interface RunOptions {
 export function cli(args: string[], options: RunOptions = {}): Promise<Ran> {
   if (!existsSync(path.join(ROOT, 'dist', 'cli', 'main.js')))
     throw new Error('dist/ is missing: run node scripts/setup.mjs');
-  return options.onStderr || busy ? ownProcess(args, options) : hosted(args, options);
+  return (options.onStderr || busy ? ownProcess(args, options) : hosted(args, options)).then(withoutWarnings);
+}
+
+/** No command shows LibTorch's own warnings: they tell users nothing. */
+function withoutWarnings(ran: Ran): Ran {
+  const warning = /^\[W\d+ .*/m.exec(ran.stderr)?.[0];
+  if (warning !== undefined) throw new Error(`LibTorch's warning is shown: ${warning}`);
+  return ran;
 }
 
 /** Runs `node bin/diffmine.js ...args`: for what the start and the end of a process do. */
