@@ -219,6 +219,12 @@ describe('the repository on GitHub', () => {
       expect(existsSync(join(ROOT, one.directory, places[one['package-ecosystem']] as string))).toBe(true);
       expect(['daily', 'weekly', 'monthly']).toContain(one.schedule.interval);
     }
+    // every Dockerfile
+    const images = updates.filter((one) => one['package-ecosystem'] === 'docker').map(({ directory }) => directory);
+    const dockerfiles = ['', '.devcontainer', '.github', 'examples', 'docs', 'scripts'].filter((place) =>
+      existsSync(join(ROOT, place, 'Dockerfile')),
+    );
+    expect(images).toEqual(dockerfiles.map((place) => `/${place}`));
   });
 
   it('has a devcontainer with the packages of .ci/run', () => {
