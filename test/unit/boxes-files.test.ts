@@ -484,9 +484,12 @@ test('formats that are not read, and files without boxes, are named', async () =
   writeFiles(voc, { '1.xml': '<annotation/>' });
   const yolo = join(folder, 'labels');
   writeFiles(yolo, { '1.txt': '0 0.5 0.5 0.2 0.2', 'classes.txt': 'a' });
+  const set = join(folder, 'yolo');
+  writeFiles(set, { 'data.yaml': 'names: [a]', 'labels/a/1.txt': '0 0.5 0.5 0.2 0.2' });
   for (const [path, message] of [
     [file('1.txt', '0 0.5 0.5 0.2 0.2'), /looks like labels of YOLO/],
     [yolo, /looks like labels of YOLO/],
+    [set, /looks like labels of YOLO/],
     [file('1.xml', '<annotation/>'), /looks like boxes of Pascal VOC or CVAT/],
     [voc, /looks like boxes of Pascal VOC or CVAT/],
   ] as const) {

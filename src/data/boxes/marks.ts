@@ -31,14 +31,17 @@ export interface ScoredImage extends Size {
 const FORMATS =
   'Give a CSV or TSV (image, x, y, w, h), the BBox_List_2017.csv of ChestX-ray14, a COCO .json, or a folder of mask PNGs.';
 
+const YOLO = 'labels of YOLO (fractions of the image)';
+
 /** Annotations of YOLO, Pascal VOC or CVAT, in a file or a folder. */
 async function otherFormat(location: string, isFolder: boolean): Promise<string | undefined> {
   const names = isFolder ? await readdir(location).catch(() => []) : [];
   const files = isFolder ? names.map((name) => path.join(location, name)) : [location];
   if (files.some((file) => /\.png$/i.test(file))) return undefined;
   if (files.some((file) => /\.xml$/i.test(file))) return 'boxes of Pascal VOC or CVAT';
+  if (files.some((file) => /\.ya?ml$/i.test(file))) return YOLO;
   for (const file of files.filter((one) => /\.txt$/i.test(one)).slice(0, 10))
-    if (/^\s*\d+(?:\s+[\d.]+){4}/.test(await head(file))) return 'labels of YOLO (fractions of the image)';
+    if (/^\s*\d+(?:\s+[\d.]+){4}/.test(await head(file))) return YOLO;
   return undefined;
 }
 
@@ -85,7 +88,11 @@ export async function readBoxes(
   const { format: wanted = 'auto', typicalColumn } = options;
   const format = await formatOf(location, wanted);
   if (format === 'masks')
-    throw new DiffmineError('INVALID_ARGUMENT', `'${location}' has masks, but boxes are needed here.`, FORMATS);
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `'${location}' is a folder, as masks are; boxes are needed here.`,
+      FORMATS,
+    );
   const noColumns = (): void => {
     if (typicalColumn !== undefined)
       throw new DiffmineError(
