@@ -3,7 +3,7 @@ import { isRemote } from './bytes/names.js';
 import { entriesOf, factsOf, type Facts } from './files.js';
 import { imageFile } from './names.js';
 
-/** Replaces paths that lead nowhere by the same in another Unicode normalization, if that leads to a file: macOS writes names as NFD, most other systems as NFC. */
+/** Replaces paths without a file by the same in another Unicode normalization, if there is a file: macOS writes names as NFD, most other systems as NFC. */
 export async function useOtherForms(root: string, paths: string[], facts: Facts[]): Promise<void> {
   for (const [i, name] of paths.entries()) {
     if (facts[i] !== 'absent') continue;
@@ -15,7 +15,7 @@ export async function useOtherForms(root: string, paths: string[], facts: Facts[
   }
 }
 
-/** What a path that leads nowhere may mean: the one that differs from it in the case of letters or in Unicode normalization. */
+/** What a path without a file may mean: the one that differs from it in the case of letters or in Unicode normalization. */
 export async function similarPath(root: string, name: string): Promise<string | undefined> {
   if (isRemote(name) || name.includes('\\')) return undefined;
   const alike = (one: string): string => one.normalize('NFC').toLowerCase();
