@@ -403,7 +403,7 @@ test('boxes of a COCO file, of copies in half the size', async () => {
   });
   await expect(evaluate({ run: at('run'), boxes: at('data'), ...bare })).rejects.toMatchObject({
     code: 'INVALID_ARGUMENT',
-    message: expect.stringMatching(/has masks/) as string,
+    message: expect.stringMatching(/is a folder, as masks are/) as string,
   });
 });
 
