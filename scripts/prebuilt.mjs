@@ -35,6 +35,12 @@ export function dropPrebuilt(folder = buildFolder()) {
   fs.rmSync(recordIn(folder), { force: true });
 }
 
+/** The first line of npm's errors that is a sentence; it begins with codes and ends with the place of its log. */
+export function npmReason(output) {
+  const told = /^npm error (?!(?:code|errno|syscall|path|dest)\b)(\S.*\S)\s*$/m.exec(output)?.[1];
+  return (told ?? lastLines(output, 1)).trim().replace(/\.$/, '');
+}
+
 /** npm installs the package for CUDA only on request: `setup --cuda` is one. */
 async function fetchPackage(name) {
   const folder = fetchedPackages();
@@ -52,7 +58,7 @@ async function fetchPackage(name) {
   ];
   const spec = installCommand(name).split(' ').at(-1);
   const { code, output } = await run('npm', [...args, spec], { cwd: folder });
-  return code === 0 ? undefined : `npm could not fetch ${spec}: ${lastLines(output, 2).replaceAll('\n', ' ')}`;
+  return code === 0 ? undefined : `npm could not fetch ${spec}: ${npmReason(output)}`;
 }
 
 function stillGood(libtorch, wanted) {

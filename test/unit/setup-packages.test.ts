@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import path from 'node:path';
 
+import { npmReason } from '../../scripts/prebuilt.mjs';
 import { temporaryFolder, writeFiles } from '../helpers/folders.js';
 
 const folder = temporaryFolder();
@@ -68,4 +69,18 @@ test('packages are installed once into a real folder', () => {
   expect(run()).toBe(0);
   expect(readFileSync(stamp, 'utf8')).toMatch(/^ci --include=dev/);
   expect(existsSync(path.join(own, 'node_modules/.diffmine-lock-hash'))).toBe(true);
+});
+
+it.each([
+  [
+    'npm error code E404\nnpm error 404 Not Found - GET https://a.b/@c%2fd - Not found\nnpm error 404\nnpm error A complete log is in: x',
+    '404 Not Found - GET https://a.b/@c%2fd - Not found',
+  ],
+  [
+    'npm error code ECONNREFUSED\nnpm error syscall connect\nnpm error errno ECONNREFUSED\nnpm error FetchError: request to http://a.b/ failed, reason: connect',
+    'FetchError: request to http://a.b/ failed, reason: connect',
+  ],
+  ['spawn npm ENOENT', 'spawn npm ENOENT'],
+])('of npm, the line that says what is wrong: %j', (output, reason) => {
+  expect(npmReason(output)).toBe(reason);
 });
