@@ -1,5 +1,5 @@
 // The closing sentence of sharded work. It counts what this call did apart from what was finished before.
-import { count } from '../web/html.js';
+import { count, whole } from '../web/html.js';
 import { took } from './stages.js';
 
 export interface Closing {
@@ -16,7 +16,7 @@ export interface Closing {
 
 /** `Translated 4 of 5 images (1 skipped) in 3 s.` */
 export function closing({ verb, noun, done, total, skipped, shards, seconds }: Closing): string {
-  const amount = `${done} of ${count(total, noun)}${skipped > 0 ? ` (${skipped} skipped)` : ''}`;
+  const amount = `${whole(done)} of ${count(total, noun)}${skipped > 0 ? ` (${whole(skipped)} skipped)` : ''}`;
   if (shards.here === 0)
     return `Nothing left to do here: ${amount} ${total === 1 ? 'was' : 'were'} ${verb.toLowerCase()} before.`;
   if (shards.here < shards.done)

@@ -2,7 +2,7 @@
 import type { MineEvent } from '../stages/mine/options.js';
 import type { ScanEvent } from '../stages/scan/options.js';
 import { because } from '../util/errors.js';
-import { count, significant } from '../web/html.js';
+import { count, significant, whole } from '../web/html.js';
 import { duration, type Output } from './output.js';
 
 /** How a sharded stage is spoken of. */
@@ -35,8 +35,8 @@ export function onScan(output: Output, { into, item, todo, bar }: Words = SCANNI
         const { path, resumed, images, imagesDone, unetCalls, atMost, rate, batch, device } = event;
         timeTold = rate !== undefined;
         output.log(
-          `${resumed ? 'Resuming' : into} ${path}: ${images - imagesDone} of ${count(images, item)} ${todo}, ` +
-            `${atMost ? 'at most ' : ''}${unetCalls} UNet calls in batches of ${batch} on ${device}` +
+          `${resumed ? 'Resuming' : into} ${path}: ${whole(images - imagesDone)} of ${count(images, item)} ${todo}, ` +
+            `${atMost ? 'at most ' : ''}${whole(unetCalls)} UNet calls in batches of ${batch} on ${device}` +
             `${rate === undefined || unetCalls < rate ? '' : `, about ${duration(unetCalls / rate)} at the last rate measured here`}.`,
         );
         break;

@@ -1,6 +1,6 @@
 // Counts finished work, and emits events with the rate and the time left.
 import { DiffmineError } from '../util/errors.js';
-import { count } from '../web/html.js';
+import { count, whole } from '../web/html.js';
 import type { PipelineEvent } from './options.js';
 import type { Hooks } from '../util/hooks.js';
 
@@ -157,7 +157,7 @@ export class Meter implements Counter {
       throw new DiffmineError(
         'CANCELLED',
         error.message,
-        `Kept: ${this.shards.done} of ${count(this.shards.total, 'shard')}${this.where} (${this.finished} of ${count(this.images.total, noun)}).${again} Run the same command to resume.`,
+        `Kept: ${this.shards.done} of ${count(this.shards.total, 'shard')}${this.where} (${whole(this.finished)} of ${count(this.images.total, noun)}).${again} Run the same command to resume.`,
         { cause: error },
       );
     }

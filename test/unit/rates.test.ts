@@ -149,9 +149,9 @@ describe('what is told', () => {
 
   test('UNet calls, and minutes at the rate of an earlier command', () => {
     expect(told([{ ...plan, rate: 10 }, calls(100, 10)])).toEqual([
-      'Scanning into /run: 10 of 12 images to score, 2400 UNet calls in batches of 8 on cpu, about 4 min 0 s at the last rate measured here.',
+      'Scanning into /run: 10 of 12 images to score, 2,400 UNet calls in batches of 8 on cpu, about 4 min 0 s at the last rate measured here.',
     ]);
-    expect(told([{ ...plan, atMost: true }])[0]).toContain('at most 2400 UNet calls');
+    expect(told([{ ...plan, atMost: true }])[0]).toContain('at most 2,400 UNet calls');
     expect(told([{ ...plan, rate: 10, unetCalls: 0 }])[0]).toMatch(/0 UNet calls in batches of 8 on cpu\.$/);
   });
 

@@ -9,7 +9,7 @@ import {
   type RegionTypicality,
 } from '../../stages/evaluate/options.js';
 import { rivalName } from '../../runs/contrast.js';
-import { count, significant } from '../../web/html.js';
+import { count, significant, whole } from '../../web/html.js';
 import { DRY_RUN } from '../../options/shared.js';
 import { command } from '../command.js';
 import { dryRunHooks, planned } from '../dry-run.js';
@@ -85,7 +85,7 @@ export function evaluateText(summary: EvaluateSummary): string {
     signed(typicality),
   ];
   return [
-    `${boxes.used} of ${count(boxes.rows, 'box', 'boxes')} ${boxes.used === 1 ? 'is' : 'are'} in images of the run.${options.bootstrap > 0 ? ` In brackets: 95 % intervals, ${options.bootstrap} bootstrap resamples over images.` : ''}`,
+    `${whole(boxes.used)} of ${count(boxes.rows, 'box', 'boxes')} ${boxes.used === 1 ? 'is' : 'are'} in images of the run.${options.bootstrap > 0 ? ` In brackets: 95 % intervals, ${options.bootstrap} bootstrap resamples over images.` : ''}`,
     `Typicality is against ${rivalName(summary.against)}${summary.untrained ? ', of a network with random weights (a control)' : ''}.`,
     '',
     `Pixels of the maps${options.smooth > 1 ? `, smoothed over ${options.smooth} x ${options.smooth} px` : ''} (chance: fraction of typical pixels, which is the average precision of a random map; own, others, rest: mean typicality in boxes of the label, of other labels, elsewhere)`,

@@ -8,7 +8,7 @@ import {
   type MapFigures,
 } from '../../stages/localize/options.js';
 import { rivalName } from '../../runs/contrast.js';
-import { count } from '../../web/html.js';
+import { count, whole } from '../../web/html.js';
 import { optionsOf } from '../../options/option.js';
 import { DRY_RUN } from '../../options/shared.js';
 import { command } from '../command.js';
@@ -57,7 +57,7 @@ export function localizeText({ scan, baseline, result, page }: LocalizeSummary):
   const against = result.boxes
     ? [
         '',
-        `Compared with ${result.boxes.used} of ${count(result.boxes.marks, 'box or mask', 'boxes or masks')} (inside: fraction of the marked images' pixels, which is the AP of a random map).` +
+        `Compared with ${whole(result.boxes.used)} of ${count(result.boxes.marks, 'box or mask', 'boxes or masks')} (inside: fraction of the marked images' pixels, which is the AP of a random map).` +
           (options.bootstrap > 0
             ? ` In brackets: 95 % intervals, ${options.bootstrap} bootstrap resamples over images.`
             : ''),

@@ -5,7 +5,7 @@ import { optionsOf } from '../../options/option.js';
 import { DiffmineError } from '../../util/errors.js';
 import { SCAN, type ScanSummary } from '../../stages/scan/options.js';
 import { percent, spentFraction } from '../../runs/race-words.js';
-import { count } from '../../web/html.js';
+import { count, whole } from '../../web/html.js';
 import { closing, state } from '../closing.js';
 import { command } from '../command.js';
 import { DRY_RUN } from '../../options/shared.js';
@@ -25,7 +25,7 @@ function waitingSentence({ engineWaiting = 0, seconds }: ScanSummary): string {
 
 export function scanText(summary: ScanSummary): string {
   const { scored, images, skipped, shards, seconds, complete, path, race } = summary;
-  return `${closing({ verb: 'Scored', noun: 'image', done: scored, total: images, skipped, shards, seconds })}${race ? `\nRacing made ${race.spent} of ${count(race.spent + race.saved, 'UNet call')} (${percent(spentFraction(race))}).` : ''}${waitingSentence(summary)}\n${state('scan', complete, shards, path)}`;
+  return `${closing({ verb: 'Scored', noun: 'image', done: scored, total: images, skipped, shards, seconds })}${race ? `\nRacing made ${whole(race.spent)} of ${count(race.spent + race.saved, 'UNet call')} (${percent(spentFraction(race))}).` : ''}${waitingSentence(summary)}\n${state('scan', complete, shards, path)}`;
 }
 
 /** A scan that finds every image unusable has succeeded at nothing. */

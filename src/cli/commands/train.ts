@@ -3,7 +3,7 @@ import { relative } from 'node:path';
 import { sourceOf } from '../../data/options.js';
 import { learnedSentence, overfitAfter, unmeasuredSentence, verdictSentence } from '../../models/learned.js';
 import type { Learned } from '../../models/training.js';
-import { count, millions, significant } from '../../web/html.js';
+import { count, millions, significant, whole } from '../../web/html.js';
 import { quoted } from '../../util/shell.js';
 import { command } from '../command.js';
 import { DRY_RUN } from '../../options/shared.js';
@@ -65,7 +65,7 @@ function onTrain(output: Output): (event: TrainEvent) => void {
           break;
         }
         output.log(
-          `${event.resumed ? `Resuming at step ${event.step}` : 'Training'} in ${event.path}: ${count(event.images, 'image')} of ${count(event.labels, 'label')} (${event.heldOut} more held out), ` +
+          `${event.resumed ? `Resuming at step ${event.step}` : 'Training'} in ${event.path}: ${count(event.images, 'image')} of ${count(event.labels, 'label')} (${whole(event.heldOut)} more held out), ` +
             `${millions(event.trained)} of ${millions(event.parameters)} million parameters, ${count(event.steps, 'step')}, ${event.dtype} on ${event.device}${timeText(event.time)}.`,
         );
         break;

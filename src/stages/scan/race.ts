@@ -9,7 +9,7 @@ import type { Round, Rounds, ShardContext, ShardCounts } from '../../pipeline/st
 import type { RaceOptions } from '../../runs/manifest.js';
 import { DIFFERENCES, ROUND_MAPS, RoundsFolder, type RoundFolder, type RoundResult } from '../../runs/rounds.js';
 import { DiffmineError } from '../../util/errors.js';
-import { count } from '../../web/html.js';
+import { count, whole } from '../../web/html.js';
 import { unetCallsOf } from './contrasts.js';
 import { cutOf, recordOf, type Known } from './cuts.js';
 import { controlsOf } from './race-rule.js';
@@ -195,7 +195,7 @@ export class Race implements Rounds {
     if (index === this.count - 1) return undefined;
     const { places } = await this.round(index);
     return (
-      `Round ${index + 1} of ${this.count} is finished: ${cut.places.length} of ${count(places.length, 'image')} ` +
+      `Round ${index + 1} of ${this.count} is finished: ${whole(cut.places.length)} of ${count(places.length, 'image')} ` +
       `continue after ${cut.samples} of ${this.options.ends.at(-1)} samples.`
     );
   }
