@@ -10,6 +10,7 @@ import { resolve } from 'node:path';
 import { processesOf } from './devices.js';
 import { checkNotCancelled } from './pipeline.js';
 import type { PipelineEvent, SplitOptions } from './options.js';
+import { pingQueue } from './queue/coordinate.js';
 import { enginesOf, rateWithoutEngine, shardSizeAt, withShardSize, type Planned } from './shard-size.js';
 import { divisionOf, shardsOf } from './shards.js';
 import type { ShardedStage } from './stage.js';
@@ -128,6 +129,7 @@ export async function planOf<M extends ShardedManifest, Stage extends ShardedSta
   hooks: Hooks<PipelineEvent>,
 ): Promise<Plan> {
   const { out, draft, devices, divided, item } = planned;
+  if (options.queue !== undefined) await pingQueue(options, hooks);
   const stage = planned.begun ? await planned.begin(draft) : undefined;
   try {
     if (!stage) await checkVacant(out, planned.folder);

@@ -51,6 +51,11 @@ async function refuses(args: string[], text: string): Promise<void> {
   }
 }
 
+withAddon('a queue that cannot be reached is told before the run begins', async () => {
+  await refuses(['scan', ...SCAN, '--out', at('queued'), '--queue', 'redis://127.0.0.1:1'], 'cannot be reached');
+  expect(existsSync(at('queued'))).toBe(false);
+});
+
 withAddon('scan, run, mine and evaluate', async () => {
   const ran = await dry(['run', ...SCAN, '--out', at('run')]);
   expect(ran).toMatchObject({ code: 0 });

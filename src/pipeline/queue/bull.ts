@@ -41,8 +41,23 @@ async function packages<T>(names: string, load: () => Promise<T>): Promise<T> {
  * @throws IO where the server cannot be reached; SETUP without the packages
  */
 export async function connect(address: QueueAddress, onLog?: (line: string) => void): Promise<Connection> {
+  await ping(address);
   return address.kind === 'redis' ? connectRedis(address, onLog) : connectPostgres(address, onLog);
 }
+
+/**
+ * Asks the server of a queue, and leaves nothing there.
+ *
+ * @throws as connect
+ */
+export async function ping(address: QueueAddress): Promise<void> {
+  return address.kind === 'redis' ? pingRedis(address) : pingPostgres(address);
+}
+
+const redisPackages = async () =>
+  packages('bullmq ioredis', async () => Promise.all([import('bullmq'), import('ioredis')]));
+
+const postgresPackages = async () => packages('bullmq pg', async () => Promise.all([import('bullmq'), import('pg')]));
 
 function unreachable({ shown }: QueueAddress, cause: unknown): DiffmineError {
   const { message, code } = cause as NodeJS.ErrnoException;
@@ -57,10 +72,8 @@ function unreachable({ shown }: QueueAddress, cause: unknown): DiffmineError {
   );
 }
 
-async function connectRedis(address: QueueAddress, onLog?: (line: string) => void): Promise<Connection> {
-  const [bull, { Redis }] = await packages('bullmq ioredis', async () =>
-    Promise.all([import('bullmq'), import('ioredis')]),
-  );
+async function pingRedis(address: QueueAddress): Promise<void> {
+  const [, { Redis }] = await redisPackages();
   const probe = new Redis(address.url, {
     lazyConnect: true,
     connectTimeout: CONNECT,
@@ -77,6 +90,10 @@ async function connectRedis(address: QueueAddress, onLog?: (line: string) => voi
   } finally {
     probe.disconnect();
   }
+}
+
+async function connectRedis(address: QueueAddress, onLog?: (line: string) => void): Promise<Connection> {
+  const [bull, { Redis }] = await redisPackages();
   const redis: Redis = new Redis(address.url, {
     maxRetriesPerRequest: null,
     retryStrategy: (times) => Math.min(5000, 200 * 2 ** Math.min(times, 6)),
@@ -102,11 +119,9 @@ async function connectRedis(address: QueueAddress, onLog?: (line: string) => voi
   };
 }
 
-async function connectPostgres(address: QueueAddress, onLog?: (line: string) => void): Promise<Connection> {
-  const [bull, { default: pg }] = await packages('bullmq pg', async () =>
-    Promise.all([import('bullmq'), import('pg')]),
-  );
-  // BullMQ would wait for ever for a server that takes the connection and never answers
+// BullMQ would wait for ever for a server that takes the connection and never answers
+async function pingPostgres(address: QueueAddress): Promise<void> {
+  const [, { default: pg }] = await postgresPackages();
   const probe = new pg.Client({ connectionString: address.url, connectionTimeoutMillis: CONNECT });
   probe.on('error', () => undefined);
   try {
@@ -115,6 +130,10 @@ async function connectPostgres(address: QueueAddress, onLog?: (line: string) => 
     throw unreachable(address, error);
   }
   await probe.end();
+}
+
+async function connectPostgres(address: QueueAddress, onLog?: (line: string) => void): Promise<Connection> {
+  const [bull] = await postgresPackages();
   const connection = { connectionString: address.url, migrate: true };
   const outage = outages(address, onLog);
   const queue = new bull.Queue<ShardJob, unknown, string, import('bullmq').PostgresQueueBackend>(

@@ -7,8 +7,8 @@ import { count } from '../../web/html.js';
 import type { PipelineEvent, SplitOptions } from '../options.js';
 import { Detached, type Counter } from '../progress.js';
 import type { Part, ShardCounts, ShardedStage } from '../stage.js';
-import { hasPassword, queueAddress, QUEUE_VARIABLE } from './address.js';
-import { connect, type Connection } from './bull.js';
+import { hasPassword, queueAddress, QUEUE_VARIABLE, type QueueAddress } from './address.js';
+import { connect, ping, type Connection } from './bull.js';
 import { describeRun, readDescriptor, writeDescriptor } from './descriptor.js';
 import { depthOf, discardJobs, enqueue, queuedRun, queueOf, refill, type FailedShard, type QueuedRun } from './jobs.js';
 
@@ -43,11 +43,19 @@ function checkOptions(options: SplitOptions): void {
  * @throws INVALID_ARGUMENT for options beside it that do not apply; IO where it cannot be reached; SETUP without its packages
  */
 export async function reachQueue(options: SplitOptions, { onLog }: Pick<Hooks<never>, 'onLog'>): Promise<Connection> {
+  return connect(addressOf(options, onLog), onLog);
+}
+
+/** For a plan: asks the queue that options name, and leaves nothing there. @throws as reachQueue */
+export async function pingQueue(options: SplitOptions, { onLog }: Pick<Hooks<never>, 'onLog'>): Promise<void> {
+  await ping(addressOf(options, onLog));
+}
+
+function addressOf(options: SplitOptions, onLog: Hooks<never>['onLog']): QueueAddress {
   checkOptions(options);
-  const address = queueAddress(options.queue);
   if (hasPassword(options.queue ?? ''))
     onLog?.(`A password on the command line is visible to all users of this machine: use ${QUEUE_VARIABLE}.`);
-  return connect(address, onLog);
+  return queueAddress(options.queue);
 }
 
 /** Hands a run that has begun to the workers of a queue. */
