@@ -2,7 +2,14 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import sharp, { type Sharp } from 'sharp';
-import { explained, measureImage, openImage, readImage, scoredSize, type SizeOptions } from '../../src/data/read-image.js';
+import {
+  explained,
+  measureImage,
+  openImage,
+  readImage,
+  scoredSize,
+  type SizeOptions,
+} from '../../src/data/read-image.js';
 import { readSafetensors } from '../../src/engine/index.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
 
