@@ -59,6 +59,10 @@ async function ctest(folder, env = {}) {
   return outcome(sum(2), failed, { skipped: sum(4), output: failedTests(output) });
 }
 
+/** Compiles a C++ program beside the addon. */
+const program = (target, { libtorch, cuda }, label) =>
+  withBuildLock(() => compile(buildFolder(), target, libtorch, { cuda, label }));
+
 /** What doctest says of its failures, and ctest's last lines: the log of a passing program may be long. */
 function failedTests(output) {
   const sections = output.split(/^\d+: =+$/m).filter((section) => section.includes('ERROR'));
@@ -151,10 +155,7 @@ const stages = {
     title: 'C++ tests',
     async work({ libtorch, cuda }) {
       if (!(await hasDoctest())) return lacking('doctest is not installed (Debian: apt-get install doctest-dev)');
-      await withBuildLock(async () => {
-        for (const target of ['diffmine_bench', 'diffmine_tests'])
-          await compile(buildFolder(), target, libtorch, { cuda, label: 'C++ tests' });
-      });
+      await program('diffmine_tests', { libtorch, cuda }, 'C++ tests');
       return ctest(buildFolder());
     },
   },
@@ -314,6 +315,7 @@ async function test(argv) {
     process.env.DIFFMINE_TEST_SEED ??= String(Date.now() % 2 ** 32); // of the C++ tests: a failure names it
   }
   const ready = await setup();
+  if (['jest', 'cpp'].some((name) => chosen.includes(name))) await program('diffmine_bench', ready, 'C++ benchmark'); // jest compares it with ours
   const setupLine = `ok    set-up (${seconds(start)})`;
   say(setupLine);
   const summary = await runStages(chosen, ready, extra);

@@ -1,5 +1,6 @@
 // Begins sharded work in a directory or a bucket, or opens what is there. Several processes may begin the same work at once: one writes the manifest and the
 // list, the others compare theirs with it.
+import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { DiffmineError } from '../util/errors.js';
 import type { Hooks } from '../util/hooks.js';
@@ -40,7 +41,9 @@ export async function openFolder<M extends ShardedManifest, R extends Row>(
   if (!manifest)
     throw new DiffmineError(
       'RUN_INVALID',
-      `${path} is not a ${kind.noun} folder: it has no ${MANIFEST}.`,
+      existsSync(path)
+        ? `${path} is not a ${kind.noun} folder: it has no ${MANIFEST}.`
+        : `There is no folder '${path}'.`,
       `Give a folder that ${kind.maker} made.`,
     );
   return { store, manifest, list: await ListFile.open<R>(path, manifest.index) };

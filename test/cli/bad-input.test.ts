@@ -494,8 +494,10 @@ describe('run folders', () => {
     writeFileSync(path.join(folder, 'thesis.txt'), 'do not touch');
     expectError(await scan(DATASET, MODEL, folder), ['RUN_MISMATCH'], /thesis\.txt/);
     expect(readdirSync(folder)).toEqual(['thesis.txt']);
-    for (const command of ['mine', 'report', 'export'])
+    for (const command of ['mine', 'report', 'export']) {
       expectError(await cli([command, folder, '--json']), ['RUN_INVALID'], /is not a run folder/);
+      expectError(await cli([command, path.join(folder, 'none'), '--json']), ['RUN_INVALID'], /There is no folder/);
+    }
   });
 
   test('before their time are refused with what is missing', async () => {
