@@ -12,18 +12,30 @@ import sharp from 'sharp';
 import { fail, root, say } from './steps.mjs';
 
 const PLACES = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
-/** By page: its address, and what shows that it is there. */
+/** By page: its address, what shows that it is there, and the tab of reports that have it. */
 const PAGES = {
-  overview: ['#/overview', '.label-row'],
-  map: ['#/map', '.map canvas'],
-  trends: ['#/trends', '.course .tile'],
-  image: ['#/image/0', '.image-page .box'],
+  overview: ['#/overview', '.label-row', 'Overview'],
+  map: ['#/map', '.map canvas', 'Map'],
+  trends: ['#/trends', '.course .tile', 'Trends'],
+  image: ['#/image/0', '.image-page .box', 'Map'],
 };
 const WIDE = { width: 1280, height: 860 };
 const NARROW = { width: 390, height: 844 };
 /** Wide screens are scaled to this width. */
 const SHOWN = 1000;
 const QUALITY = 78;
+
+/** Names of a report's tabs. */
+async function tabsOf(browser, report) {
+  const tab = await browser.newPage();
+  try {
+    await tab.goto(pathToFileURL(path.join(report, 'index.html')).href);
+    await tab.waitForSelector('[role=tab]');
+    return await tab.locator('[role=tab]').allTextContents();
+  } finally {
+    await tab.close();
+  }
+}
 
 async function shoot(browser, report, page, viewport, colorScheme) {
   const [hash, there] = PAGES[page];
@@ -56,7 +68,8 @@ async function main() {
   const executablePath = process.env.CHROMIUM ?? PLACES.find((file) => fs.existsSync(file));
   const browser = await chromium.launch({ executablePath, args: ['--headless', '--no-sandbox', '--disable-gpu'] });
   try {
-    for (const page of values.pages.split(',')) {
+    const tabs = await tabsOf(browser, report);
+    for (const page of values.pages.split(',').filter((name) => tabs.includes(PAGES[name]?.[2]))) {
       const write = async (suffix, image) => {
         const file = path.join(values.out, `${values.name}-${page}${suffix}.webp`);
         const { size } = await image.webp({ quality: QUALITY, effort: 6 }).toFile(file);
