@@ -99,7 +99,7 @@ export function unsupported({ platform = platformOf(), glibc = glibcVersion(), f
   if (!(platform in platforms))
     return {
       what: 'Platform',
-      reason: `there is no diffmine for ${platform}`,
+      reason: `diffmine does not run on ${platform}`,
       hint: 'diffmine runs on Linux (x64, arm64) and on macOS (arm64).',
     };
   if (platform.startsWith('linux') && !glibc)

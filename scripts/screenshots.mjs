@@ -65,11 +65,14 @@ async function main() {
   const [report] = positionals;
   if (!report)
     throw new Error('Usage: node scripts/screenshots.mjs RUN/report [--out DIR] [--name NAME] [--pages LIST]');
+  const pages = values.pages.split(',');
+  const unknown = pages.find((page) => !(page in PAGES));
+  if (unknown !== undefined) throw new Error(`--pages has ${unknown}; expected ${Object.keys(PAGES).join(', ')}.`);
   const executablePath = process.env.CHROMIUM ?? PLACES.find((file) => fs.existsSync(file));
   const browser = await chromium.launch({ executablePath, args: ['--headless', '--no-sandbox', '--disable-gpu'] });
   try {
     const tabs = await tabsOf(browser, report);
-    for (const page of values.pages.split(',').filter((name) => tabs.includes(PAGES[name]?.[2]))) {
+    for (const page of pages.filter((name) => tabs.includes(PAGES[name][2]))) {
       const write = async (suffix, image) => {
         const file = path.join(values.out, `${values.name}-${page}${suffix}.webp`);
         const { size } = await image.webp({ quality: QUALITY, effort: 6 }).toFile(file);

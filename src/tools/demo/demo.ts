@@ -87,7 +87,7 @@ function stagesOf(out: string, hooks: DemoHooks) {
       hooks.onProgress?.({ type: 'stage', stage });
     },
     /** Works in a folder of the demo; one that was made with other options, model or version is ours to replace. */
-    anew: async <T>(name: string, work: (folder: string) => Promise<T>): Promise<T> => {
+    inFolder: async <T>(name: string, work: (folder: string) => Promise<T>): Promise<T> => {
       const folder = join(out, name);
       try {
         return await work(folder);
@@ -139,7 +139,7 @@ async function inside(
 ): Promise<DemoSummary> {
   const { samples, seed } = asked;
   const stages = stagesOf(out, hooks);
-  const { begin, anew, told, onProgress } = stages;
+  const { begin, inFolder, told, onProgress } = stages;
 
   begin('world');
   const world = join(out, 'world');
@@ -148,7 +148,7 @@ async function inside(
   await drawWorld(world, asked, stages);
 
   const scanInto = (name: string, more: Partial<ScanOptions> = {}): Promise<ScanSummary> =>
-    anew(name, (run) =>
+    inFolder(name, (run) =>
       scan(
         { ...scanOptions(asked, model, dataset), ...more, out: run },
         { ...told, onProgress: (event) => hooks.onProgress?.({ type: 'scan', event }) },
@@ -182,7 +182,7 @@ async function inside(
     ? await runFull({
         ...{ out, model: model.path, ...variantOf(model), images: dataset, boxes, seed, samples, asked },
         ...{ patch: scanned.patch, tRange: T_RANGE },
-        ...{ ...told, onLog: hooks.onLog, begin, anew, onProgress: (event) => hooks.onProgress?.(event) },
+        ...{ ...told, onLog: hooks.onLog, begin, inFolder, onProgress: (event) => hooks.onProgress?.(event) },
       })
     : null;
   const summary: DemoSummary = {

@@ -43,18 +43,18 @@ export interface FullContext {
   onProgress: (event: DemoEvent) => void;
   onLog?: ((sentence: string) => void) | undefined;
   /** runs `work` on OUT/name, again where what is there is of a demo with other options */
-  anew: <T>(name: string, work: (folder: string) => Promise<T>) => Promise<T>;
+  inFolder: <T>(name: string, work: (folder: string) => Promise<T>) => Promise<T>;
 }
 
 /** Translates, groups and localizes; what is finished is kept. */
 export async function runFull(context: FullContext): Promise<DemoFull> {
-  const { model, images, boxes, seed, samples, patch, tRange, asked, begin, anew } = context;
+  const { model, images, boxes, seed, samples, patch, tRange, asked, begin, inFolder } = context;
   const device = { ...pick(context, 'variant'), ...pick(asked, 'device', 'dtype', 'threads') };
   const told = { ...pick(context, 'signal', 'onLog') };
   const onScan = { ...told, onProgress: (event: object): void => progress(context, event) };
 
   begin('translate');
-  const translation = await anew('translation', (out) =>
+  const translation = await inFolder('translation', (out) =>
     translate({ dataset: images, model, out, ...STEPS, imagesPerLabel: asked.translatedImages, ...device }, onScan),
   );
   const scoring = { samples, tRange };
@@ -74,7 +74,7 @@ export async function runFull(context: FullContext): Promise<DemoFull> {
   );
 
   begin('cotypicality');
-  const consistent = await anew('cotypicality', (out) =>
+  const consistent = await inFolder('cotypicality', (out) =>
     cotypicality(
       {
         parallel: translation.path,
@@ -93,7 +93,7 @@ export async function runFull(context: FullContext): Promise<DemoFull> {
   );
 
   begin('localize');
-  const localization = await anew('localization', (out) =>
+  const localization = await inFolder('localization', (out) =>
     localize(
       {
         dataset: images,
