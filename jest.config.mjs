@@ -10,7 +10,7 @@ process.env.GOMP_SPINCOUNT ??= '1000';
 // One more than cores, because tests also wait: for processes, signals, browsers. A worker takes about 1.5 GB.
 const workers = Math.max(1, Math.min(os.availableParallelism() + 1, Math.floor(os.totalmem() / 2e9)));
 
-const esmOnly = ['hyparquet', 'hyparquet-writer', 'hyparquet-compressors'];
+const esmOnly = ['hyparquet', 'hysnappy', 'hyparquet-writer', 'hyparquet-compressors'];
 
 export default {
   testMatch: ['<rootDir>/test/**/*.test.ts'],

@@ -225,6 +225,28 @@ describe('Parquet with image bytes', () => {
     expect((await openDataset(file, { labelColumn: 'year', bin: 'q2' })).labels).toEqual(['1900-1905', '1906-1911']);
   });
 
+  test.each(['uncompressed', 'snappy', 'gzip', 'brotli', 'lz4', 'lz4_raw', 'zstd'])(
+    'compressed by DuckDB: %s',
+    async (codec) => {
+      const at = where(`codec-${codec}`);
+      const noise = Array.from({ length: 3 }, (_, i) => ({
+        bytes: Uint8Array.from(
+          { length: 50_000 },
+          (__, j) => (j % 300 < 100 ? 7 : i * 31 + j * j * 17 + (j >> 3)) & 0xff,
+        ),
+        path: `noise${i}.png`,
+      }));
+      const names = { name: 'label', values: ['a', 'b', 'a', 'b', 'a', 'b', 'a'], type: 'STRING' } as const;
+      await writeImageParquet(join(at, 'plain'), [...rows(0, 4), ...noise], [names], { codec: 'UNCOMPRESSED' });
+      const file = join(at, 'a.parquet');
+      await query(`COPY (SELECT * FROM read_parquet('${join(at, 'plain')}')) TO '${file}' (COMPRESSION ${codec})`);
+      const dataset = await openDataset(file);
+      expect(labelsOf(dataset)).toEqual(names.values);
+      for (const [i, one] of [...rows(0, 4), ...noise].entries())
+        expect(await contentOf(dataset.images.at(i).file)).toBe(sha256(one?.bytes ?? new Uint8Array()));
+    },
+  );
+
   test('one image is read without the rest of its row group', async () => {
     const file = join(where('pages'), 'a.parquet');
     const noise = Array.from({ length: 40 }, (_, i) => ({

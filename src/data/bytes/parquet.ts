@@ -47,20 +47,16 @@ type Compressors = Partial<Record<CompressionCodec, (input: Uint8Array, size: nu
 const arrayOf = (bytes: Buffer): ArrayBuffer =>
   bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
 
-/** What the library does not decompress itself. */
-function compressors(file: string): Compressors {
-  const { zstdDecompressSync } = zlib as { zstdDecompressSync?: (bytes: Uint8Array) => Buffer };
+/** What the library does not decompress itself; Node's own where it has it, which is faster. */
+async function codecs(): Promise<Compressors> {
+  const { decompressLz4, decompressLz4Raw, decompressZstd } = await import('hyparquet-compressors');
+  const { zstdDecompressSync = decompressZstd } = zlib as { zstdDecompressSync?: (bytes: Uint8Array) => Buffer };
   return {
     GZIP: (bytes) => zlib.gunzipSync(bytes),
     BROTLI: (bytes) => zlib.brotliDecompressSync(bytes),
-    ZSTD: (bytes) => {
-      if (zstdDecompressSync) return zstdDecompressSync(bytes);
-      throw new DiffmineError(
-        'DATASET_INVALID',
-        `'${file}' is compressed with Zstandard, which Node.js ${process.versions.node} cannot read.`,
-        'Use Node.js 22.15 or later, or write the file with snappy.',
-      );
-    },
+    LZ4: decompressLz4,
+    LZ4_RAW: decompressLz4Raw,
+    ZSTD: (bytes) => zstdDecompressSync(bytes),
   };
 }
 
@@ -76,7 +72,7 @@ export class ParquetFile {
     readonly metadata: FileMetaData,
     readonly leaves: Leaf[],
     readonly groups: Group[],
-    private readonly codecs: Compressors,
+    private readonly compressors: Compressors,
   ) {}
 
   /** @throws DATASET_INVALID if it is not a Parquet file */
@@ -103,7 +99,7 @@ export class ParquetFile {
       row += rows;
       return { row: row - rows, rows, chunks };
     });
-    return new ParquetFile(source, metadata, leavesOf(parquetSchema(metadata)), groups, compressors(source.name));
+    return new ParquetFile(source, metadata, leavesOf(parquetSchema(metadata)), groups, await codecs());
   }
 
   get rows(): number {
@@ -180,7 +176,7 @@ export class ParquetFile {
       element,
       schemaPath: leaf.tree,
       parsers: DEFAULT_PARSERS,
-      compressors: this.codecs,
+      compressors: this.compressors,
       utf8: !leaf.isBinary,
     };
     const view = new DataView(arrayOf(bytes));
