@@ -6,6 +6,7 @@ endif()
 file(GLOB fuzz_readers CONFIGURE_DEPENDS cpp/weights/*.cpp)
 list(FILTER fuzz_readers EXCLUDE REGEX "/random\\.cpp$")  # reads nothing, and needs the noise of the core
 add_library(diffmine_fuzz_readers OBJECT ${fuzz_readers})
+set_target_properties(diffmine_fuzz_readers PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0)  # most of the work is parsing ATen's headers
 target_include_directories(diffmine_fuzz_readers PUBLIC cpp)
 target_compile_options(diffmine_fuzz_readers PUBLIC -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined)
 target_link_libraries(diffmine_fuzz_readers PUBLIC libtorch)

@@ -2,7 +2,8 @@
 # Does the CUDA code compile? Needs nvcc and ninja, no GPU and no CUDA LibTorch: the CPU LibTorch ships the CUDA headers.
 # Compiles every cpp/kernels/*.cu, and with DIFFMINE_CUDA every .cpp that knows the word; links nothing. One line a file.
 #
-#   [LIBTORCH=folder] [ARCHITECTURES='80;90'] scripts/cuda-compile-check.sh [build folder]     exit code 0: all compile; 1: not all, or nothing could be tried
+#   [LIBTORCH=folder] [ARCHITECTURES='80;90'] [UNITY=OFF] scripts/cuda-compile-check.sh [build folder]
+#       exit code 0: all compile; 1: not all, or nothing could be tried. UNITY=OFF: each file by itself, for three times the time
 set -u -o pipefail
 cd "$(dirname "$0")/.."
 build=${1:-build-cuda-check}
@@ -19,16 +20,18 @@ done
 log=$build/check.log
 mkdir -p "$build"
 cmake -G Ninja -S . -B "$build" -DLIBTORCH="$LIBTORCH" -DDIFFMINE_NODE=OFF -DDIFFMINE_TESTS=OFF -DDIFFMINE_CUDA=ON \
-  -DDIFFMINE_CUDA_COMPILE_ONLY=ON "-DDIFFMINE_CUDA_ARCHITECTURES=${ARCHITECTURES:-80;90}" -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG= -DCMAKE_CUDA_FLAGS_DEBUG= > "$log" 2>&1 || { tail -n 20 "$log" >&2; stop 'configuring failed'; }
+  -DDIFFMINE_CUDA_COMPILE_ONLY=ON "-DDIFFMINE_CUDA_ARCHITECTURES=${ARCHITECTURES:-80;90}" "-DCMAKE_UNITY_BUILD=${UNITY:-ON}" -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG= -DCMAKE_CUDA_FLAGS_DEBUG= > "$log" 2>&1 || { tail -n 20 "$log" >&2; stop 'configuring failed'; }
 cmake --build "$build" --target diffmine_kernels diffmine_cuda_check -- -k 0 > "$log" 2>&1
 status=$?
 
 # the sources of an object: several, if it is of a unity build
 sources() {
+  local unit=
   case $1 in
-  Unity/*) sed -nE "s#^\#include \"$PWD/(.*)\"#\1#p" "$build/CMakeFiles/diffmine_cuda_check.dir/$1" ;;
-  *) echo "$1" ;;
+  Unity/*) unit=$build/CMakeFiles/diffmine_cuda_check.dir/$1 ;;
+  kernels.cu) unit=$build/kernels.cu ;;
   esac
+  if [ -n "$unit" ]; then sed -nE "s#^\#include \"$PWD/(.*)\"#\1#p" "$unit"; else echo "$1"; fi
 }
 
 # ninja names the objects that failed: CMakeFiles/TARGET.dir/SOURCE.o

@@ -257,7 +257,8 @@ TEST_CASE("safetensors: random damage ends in a result or an Error (deterministi
   uint64_t length = 0;
   std::memcpy(&length, good.data(), 8);
   int opened = 0, refused = 0;
-  for (uint32_t round = 0; round < 4000; ++round) {
+  const int rounds = test::nightly() ? 4000 : 1000;  // libFuzzer has the same reader in scripts/fuzz.mjs
+  for (int round = 0; round < rounds; ++round) {
     std::string bytes = good;
     const Uint4 r = philox_block(7, round, Stream::kScan, 0);
     const size_t span = round % 4 == 0 ? bytes.size() : 8 + length;  // mostly the header
@@ -283,8 +284,8 @@ TEST_CASE("safetensors: random damage ends in a result or an Error (deterministi
       ++refused;
     }
   }
-  CHECK(opened > 100);
-  CHECK(refused > 1000);
+  CHECK(opened > rounds / 40);
+  CHECK(refused > rounds / 4);
 }
 
 TEST_CASE("write_safetensors: what cannot be written is refused before anything is") {

@@ -7,7 +7,7 @@ import { pathToFileURL } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
 import sharp from 'sharp';
 import { writeReport } from '../../src/stages/report/report.js';
-import { describeInChromium, launchChromium } from '../helpers/chromium.js';
+import { describeInChromium, launchChromium, pageOn } from '../helpers/chromium.js';
 import { temporaryFolder } from '../helpers/folders.js';
 import { lowContrast } from '../helpers/in-page.js';
 import { drawImages, vivid, writeSyntheticRun, type SyntheticImage } from '../helpers/synthetic-run.js';
@@ -42,11 +42,10 @@ describeInChromium('the report in Chromium', () => {
     address: string,
     screen: { width?: number; height?: number; dark?: boolean } = {},
   ): Promise<{ page: Page; wrongs: string[] }> => {
-    const context = await browser.newContext({
+    const page = await pageOn(browser, {
       viewport: { width: screen.width ?? 1280, height: screen.height ?? 900 },
       colorScheme: screen.dark ? 'dark' : 'light',
     });
-    const page = await context.newPage();
     const wrongs: string[] = [];
     page.on('console', (message) => wrongs.push(`console ${message.type()}: ${message.text()}`));
     page.on('pageerror', (error) => wrongs.push(`error: ${error.message}`));
@@ -224,7 +223,7 @@ describeInChromium('the report in Chromium', () => {
       expect(text).toContain(`Box32 × 32 px at ${source.hot.x}, ${source.hot.y}`);
       expect(text).toMatch(/\+0\.0\d+± 0\.00\d+/);
       expect(wrongs).toEqual([]);
-      await page.context().close();
+      await page.close();
     }
   });
 
@@ -316,7 +315,7 @@ describeInChromium('the report in Chromium', () => {
       );
       expect(dialog).toBeLessThanOrEqual(0);
       expect(wrongs).toEqual([]);
-      await page.context().close();
+      await page.close();
     }
   });
 
@@ -338,7 +337,7 @@ describeInChromium('the report in Chromium', () => {
       await page.getByRole('searchbox').fill('nowhere');
       expect(await page.locator('#nomatch').isVisible()).toBe(true);
       expect(wrongs).toEqual([]);
-      await page.context().close();
+      await page.close();
     }
   });
 

@@ -1,8 +1,8 @@
-// Runs the command line: in a process that stays for the next command of the test file, or as a user does, in a process of its own.
+// Runs the command line: in a process that stays for the next command, or as a user does, in a process of its own.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { Host } from '../support/hosted.mjs';
+import type { Host } from '../support/hosted.mjs';
 
 export const ROOT = path.join(__dirname, '..', '..');
 const BIN = path.join(ROOT, 'bin', 'diffmine.js');
@@ -28,7 +28,9 @@ export interface RunOptions {
 export function cli(args: string[], options: RunOptions = {}): Promise<Ran> {
   if (!existsSync(path.join(ROOT, 'dist', 'cli', 'main.js')))
     throw new Error('dist/ is missing: run node scripts/setup.mjs');
-  return (options.onStderr || busy ? ownProcess(args, options) : hosted(args, options)).then(withoutWarnings);
+  return (options.onStderr || commandHost.busy ? ownProcess(args, options) : hosted(args, options)).then(
+    withoutWarnings,
+  );
 }
 
 /** No command shows LibTorch's own warnings: they tell users nothing. */
@@ -59,17 +61,11 @@ export function ownProcess(args: string[], options: RunOptions = {}): Promise<Ra
   });
 }
 
-const host = new Host(ROOT);
-let busy = false;
+/** Of all test files of jest's worker (test/support/environment.cjs). */
+declare const commandHost: Host;
 
-afterAll(() => host.close());
-
-async function hosted(args: string[], options: RunOptions): Promise<Ran> {
-  busy = true;
-  const ran = await host.run(args, options);
-  busy = false;
-  return ran;
-}
+const hosted = (args: string[], options: RunOptions): Promise<Ran> =>
+  commandHost.run(args, { ...options, env: { ...process.env, ...options.env } });
 
 /** Whether the native part is there. Tests that need it are skipped if it is not, but not in CI: there they must run, and fail without it. */
 export const hasAddon =

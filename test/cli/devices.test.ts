@@ -19,7 +19,7 @@ const command = (out: string, ...more: string[]): string[] => [
   '--size',
   'source',
   '--samples',
-  '12',
+  '6',
   '--patch',
   '16',
   '--batch',
@@ -106,7 +106,7 @@ const linux = process.platform === 'linux';
     expect(JSON.parse(stdout)).toMatchObject({
       complete: true,
       scored: 12,
-      unetCalls: 288,
+      unetCalls: 144,
       shards: { total: 6, done: 6, here: 6 },
       device: 'cpu, cpu',
     });

@@ -9,7 +9,7 @@ import { cli, hasAddon, ROOT } from './cli.js';
 
 const GOLDEN = join(ROOT, 'test', 'data', 'golden');
 const BIN = join(ROOT, 'bin', 'diffmine.js');
-const KILLS = isNightly ? 6 : 3;
+const KILLS = isNightly ? 6 : 2;
 
 const scanCommand = (out: string, more: string[] = []): string[] => [
   'scan',

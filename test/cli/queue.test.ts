@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { Connection } from '../../src/pipeline/queue/bull.js';
 import { resultBytes } from '../helpers/bytes.js';
 import { SCAN, startRedisFleet, type Fleet, type RedisFleet } from '../helpers/fleet.js';
+import { nightlyTest } from '../helpers/nightly.js';
 import { hasRedis, type RedisServer } from '../helpers/redis.js';
 import { cli, hasAddon, ROOT } from './cli.js';
 
@@ -70,25 +71,35 @@ const RACE = ['--samples', '8', '--top', '1', '--race-risk', '0.3', '--race'];
     );
   }, 300_000);
 
-  test('a second SIGTERM ends a worker at once; a run that was moved is worked on where it was found', async () => {
+  nightlyTest(
+    'a second SIGTERM ends a worker at once',
+    async () => {
+      const scan = fleet.run(...SCAN, '--out', at('ended'), '--queue');
+      await scan.until(/6 shards in the queue/);
+      const worker = fleet.worker();
+      await worker.until(/Finished shard/);
+      worker.child.kill('SIGTERM');
+      await worker.until(/Returning the current shards/);
+      worker.child.kill('SIGTERM');
+      expect([
+        [null, 'SIGTERM'],
+        [130, null],
+      ]).toContainEqual(await worker.ended); // it may have been faster
+      expect(await fleet.worker('--exit-when-done').ended).toEqual([0, null]);
+      expect(await scan.ended).toEqual([0, null]);
+      expect(bytesOf('ended')).toEqual(reference);
+    },
+    300_000,
+  );
+
+  test('a run that was moved is worked on where it was found', async () => {
     const scan = fleet.run(...SCAN, '--out', at('first-place'), '--queue');
     await scan.until(/6 shards in the queue/);
-    const worker = fleet.worker();
-    await worker.until(/Finished shard/);
-    worker.child.kill('SIGTERM');
-    await worker.until(/Returning the current shards/);
-    worker.child.kill('SIGTERM');
-    expect([
-      [null, 'SIGTERM'],
-      [130, null],
-    ]).toContainEqual(await worker.ended); // it may have been faster
     scan.child.kill('SIGTERM');
     expect(await scan.ended).toEqual([130, null]);
 
     const env = { DIFFMINE_QUEUE: redis.url };
     expect(await cli(['cancel', at('first-place')], { env })).toMatchObject({ code: 0 });
-    // the shard that the killed worker may still have reserved, whose place is gone after the move
-    await queue.queue.obliterate({ force: true });
     renameSync(at('first-place'), at('second-place'));
     expect(await cli(['retry', at('second-place')], { env })).toMatchObject({ code: 0 });
     expect(await fleet.worker('--exit-when-done').ended).toEqual([0, null]);

@@ -133,10 +133,10 @@ beforeAll(async () => {
     expect(manifest('all-scan').options).not.toHaveProperty('holdout');
   }, 300_000);
 
-  test('kill -9 in the middle, twice, then again: the same losses and the same model, bit by bit', async () => {
+  test('kill -9 in the middle, then again: the same losses and the same model, bit by bit', async () => {
     const out = at('killed');
     expect(await killedAt(command(out), out, 6)).toBe('SIGKILL');
-    expect(await killedAt(command(out), out, 13)).toBe('SIGKILL');
+    if (isNightly) expect(await killedAt(command(out), out, 13)).toBe('SIGKILL');
     // As if the kill had come after a checkpoint and before the record: what is best is read from the journal.
     writeFileSync(path.join(out, 'train.json'), JSON.stringify({ ...record(out), best: { step: 4, loss: 1e-9 } }));
     const ran = await cli(['train', '--out', out, '--device', 'cpu', '--threads', '1']);

@@ -1,6 +1,6 @@
 // A real Chromium for tests of pages. Where there is none, tests that need it are skipped with a word; under CI=true that is a failure.
 import { existsSync } from 'node:fs';
-import { chromium, type Browser } from 'playwright-core';
+import { chromium, type Browser, type BrowserContext, type BrowserContextOptions, type Page } from 'playwright-core';
 
 const PLACES = [
   '/usr/bin/chromium-headless-shell', // the same pages for half the CPU time
@@ -17,6 +17,9 @@ const FLAGS = [
   '--disable-background-networking',
   '--disable-component-update',
   '--disable-sync',
+  '--process-per-site',
+  '--renderer-process-limit=1',
+  '--in-process-gpu',
 ];
 
 const executable = process.env['CHROMIUM'] ?? PLACES.find((file) => existsSync(file));
@@ -36,4 +39,16 @@ export const describeInChromium: (name: string, tests: () => void) => void = (na
 
 export function launchChromium(): Promise<Browser> {
   return chromium.launch({ executablePath: executable as string, args: FLAGS });
+}
+
+const contexts = new WeakMap<Browser, Map<string, Promise<BrowserContext>>>();
+
+/** A new page; those that want the same screen share a context. */
+export async function pageOn(browser: Browser, screen: BrowserContextOptions): Promise<Page> {
+  const key = JSON.stringify(screen);
+  const shared = contexts.get(browser) ?? new Map<string, Promise<BrowserContext>>();
+  contexts.set(browser, shared);
+  const context = shared.get(key) ?? browser.newContext(screen);
+  shared.set(key, context);
+  return (await context).newPage();
 }

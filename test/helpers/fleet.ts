@@ -13,7 +13,7 @@ const GOLDEN = join(ROOT, 'test', 'data', 'golden');
 /** A small scan: 12 images in 6 shards. */
 export const SCAN = [
   ...['scan', join(GOLDEN, 'mini-dataset'), '--model', join(GOLDEN, 'tiny-sd15'), '--size', 'source'],
-  ...['--samples', '12', '--patch', '16', '--batch', '8', '--shard-size', '2', '--device', 'cpu', '--threads', '1'],
+  ...['--samples', '6', '--patch', '16', '--batch', '8', '--shard-size', '2', '--device', 'cpu', '--threads', '1'],
 ];
 
 /** A command under way. */

@@ -27,6 +27,9 @@ const shared = [
 const probes = mkdtempSync(join(tmpdir(), 'diffmine-probes-'));
 process.once('exit', () => rmSync(probes, { recursive: true, force: true }));
 
+/** The process that runs the command lines of all test files of a worker (hosted.mjs): to start one for each file takes a second. */
+let host;
+
 module.exports = class extends TestEnvironment {
   constructor(config, context) {
     // What a command says may depend on what earlier ones left in the cache, such as measured rates: every test file begins with an empty one.
@@ -48,8 +51,15 @@ module.exports = class extends TestEnvironment {
     for (const name of shared) this.global[name] = globalThis[name];
   }
 
+  async setup() {
+    await super.setup();
+    const { Host } = await import('./hosted.mjs');
+    this.global.commandHost = host ??= new Host(join(__dirname, '..', '..'));
+  }
+
   async teardown() {
     this.restore();
+    if (host.busy) host.close(); // a test has given up waiting
     await super.teardown();
   }
 };

@@ -8,6 +8,8 @@ const END = '\0end of command\0';
 export class Host {
   #root;
   #child;
+  /** whether a command is under way */
+  busy = false;
 
   /** @param {string} root the clone whose dist/ runs */
   constructor(root) {
@@ -22,6 +24,7 @@ export class Host {
    */
   run(args, { env = {}, cwd = this.#root } = {}) {
     const child = (this.#child ??= this.#start());
+    this.busy = true;
     const written = { stdout: '', stderr: '' };
     return new Promise((resolve, reject) => {
       let code = null;
@@ -44,11 +47,14 @@ export class Host {
       };
       const onClose = (status, signal) => finish({ code: status, signal });
       const release = [take('stdout'), take('stderr')];
+      child.ref(); // the next command may be none: between them it keeps nobody waiting
       child.on('message', onMessage).on('close', onClose).on('error', reject);
       child.send({ args, cwd, env: { ...process.env, ...env }, end: END });
       const finish = (how) => {
         child.off('message', onMessage).off('close', onClose).off('error', reject);
         release.forEach((off) => off());
+        child.unref();
+        this.busy = false;
         const [stdout, stderr] = ['stdout', 'stderr'].map((name) => written[name].replace(END, ''));
         resolve({ ...how, stdout, stderr });
       };
@@ -57,14 +63,18 @@ export class Host {
 
   close() {
     this.#child?.disconnect();
+    this.#child = undefined;
   }
 
   #start() {
     const file = path.join(this.#root, 'test', 'support', 'command-host.mjs');
     const child = fork(file, { cwd: this.#root, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
-    child.stdout.setEncoding('utf8');
-    child.stderr.setEncoding('utf8');
-    child.on('exit', () => (this.#child = undefined));
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8');
+      stream.unref();
+    }
+    child.channel.unref();
+    child.on('exit', () => this.#child === child && (this.#child = undefined));
     return child;
   }
 }

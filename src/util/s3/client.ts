@@ -11,7 +11,7 @@ const CONNECT = 10_000;
 const SILENCE = 60_000;
 
 let sdk: Promise<Sdk> | undefined;
-let client: Promise<S3Client> | undefined;
+const clients = new Map<string, Promise<S3Client>>();
 
 /** @throws SETUP if it is not installed */
 export async function load(): Promise<Sdk> {
@@ -28,10 +28,12 @@ export async function load(): Promise<Sdk> {
   return sdk;
 }
 
-/** One client for the process: it keeps connections. */
+/** One client for each server: it keeps connections. */
 export async function connect(): Promise<S3Client> {
-  client ??= load().then(({ S3Client: Client }) => {
-    const endpoint = process.env['AWS_ENDPOINT_URL_S3'] ?? process.env['AWS_ENDPOINT_URL'];
+  const endpoint = process.env['AWS_ENDPOINT_URL_S3'] ?? process.env['AWS_ENDPOINT_URL'];
+  const known = clients.get(endpoint ?? '');
+  if (known) return known;
+  const client = load().then(({ S3Client: Client }) => {
     return new Client({
       // self-hosted servers often have neither bucket.host names nor a region
       ...(endpoint ? { endpoint, forcePathStyle: true } : {}),
@@ -44,6 +46,7 @@ export async function connect(): Promise<S3Client> {
       requestHandler: { connectionTimeout: CONNECT, socketTimeout: SILENCE },
     });
   });
+  clients.set(endpoint ?? '', client);
   return client;
 }
 
