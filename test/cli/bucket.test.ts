@@ -117,7 +117,7 @@ const scanWith = (samples: number, out: string, ...more: string[]): string[] => 
       return 'pass';
     });
     try {
-      await ok(ownProcess(args, { env: server.env(await proxy.listen()) }));
+      await ok(cli(args, { env: server.env(await proxy.listen()) }));
     } finally {
       await proxy.close();
     }
@@ -221,7 +221,7 @@ const scanWith = (samples: number, out: string, ...more: string[]): string[] => 
       return fate(count, method, headers['if-none-match'] !== undefined);
     });
     try {
-      await ok(ownProcess(scan(`s3://runs/${name}`), { env: server.env(await proxy.listen()) }));
+      await ok(cli(scan(`s3://runs/${name}`), { env: server.env(await proxy.listen()) }));
     } finally {
       await proxy.close();
     }
@@ -333,7 +333,7 @@ const scanWith = (samples: number, out: string, ...more: string[]): string[] => 
     const proxy = new FaultyProxy(server.port, () => 'accept');
     const unsafe = server.env(await proxy.listen());
     try {
-      const { code, stderr } = await ownProcess(scan('s3://runs/unsafe'), { env: unsafe });
+      const { code, stderr } = await cli(scan('s3://runs/unsafe'), { env: unsafe });
       expect({ code, stderr }).toMatchObject({
         code: 5,
         stderr: expect.stringContaining('conditional puts') as string,

@@ -20,9 +20,13 @@ export async function* textLines(file: string, options: TextOptions = {}): Async
   const take = (texts: string[]): TextLine[] =>
     texts.map((text) => ({ text: text.trim(), line: ++line })).filter(({ text }) => text !== '');
   for await (const piece of decodeFile(file, options)) {
-    const complete = (rest + piece).split('\n');
-    rest = complete.pop() as string;
-    yield take(complete);
+    const [end = '', ...others] = piece.split('\n');
+    rest += end; // what is before is not read again: a line may be of many pieces
+    const next = others.pop();
+    if (next !== undefined) {
+      yield take([rest, ...others]);
+      rest = next;
+    }
     if (rest.length > LONGEST_LINE) {
       throw new DiffmineError(
         'DATASET_INVALID',
