@@ -59,7 +59,7 @@ module.exports = class extends TestEnvironment {
 
   async teardown() {
     this.restore();
-    if (host.busy) host.close(); // a test has given up waiting
+    if (host?.busy) host.close(); // a test has given up waiting
     await super.teardown();
   }
 };
