@@ -1,8 +1,10 @@
 // How well does each contrast rank at the same number of UNet calls? Two steps, so that every contrast is computed from the same forward passes:
 //   node scripts/estimator-study.mjs collect --dataset D --model M --cache DIR [--boxes FILE] [--patch 12] [--t-range 0.05,0.4] [--samples 32] [--seeds 20] [--dtype bf16]
 //   node scripts/estimator-study.mjs figures --cache DIR [--calls 16,32,64] [--json]
+//   node scripts/estimator-study.mjs ranges --cache DIR [--samples 16]
 // `collect` scores every image under every label and the null condition with SEEDS x SAMPLES noise and timestep samples, and keeps
 // L_null - L_label of each sample as fp16 (DIR/seed-S.f16: image, sample, label, row, column). Run again, it resumes.
+// `ranges` gives AP and P@50 of ranges of timesteps within the one that was collected, with as many samples each and with all.
 // `figures` takes more samples than one seed has from the next seeds. It gives AP, P@50, pointing and Spearman as `diffmine evaluate` defines them. The words of its table are explained in docs/results/estimator.md.
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
@@ -63,6 +65,7 @@ async function collect(values) {
   const about = {
     labels,
     samples,
+    trainTimesteps: steps,
     tBegin,
     tEnd,
     patch,
@@ -505,6 +508,63 @@ function figures(values) {
   if (values.json) process.stdout.write(`${JSON.stringify(rows)}\n`);
 }
 
+// --- ranges
+
+/** Ends of the ranges that are compared, as fractions of the schedule. */
+const ENDS = [0, 0.05, 0.1, 0.25, 0.4, 0.5, 0.6, 0.7, 0.75, 1];
+
+/** Evenly spaced in timesteps: `count` of the samples within [begin, end) of the first seed, or all. */
+function within({ timesteps }, begin, end, count) {
+  const inside = [...timesteps.keys()]
+    .filter((n) => timesteps[n] >= begin && timesteps[n] < end)
+    .sort((x, y) => timesteps[x] - timesteps[y]);
+  if (inside.length <= count) return inside;
+  return Array.from({ length: count }, (_, i) => inside[Math.floor(((i + 0.5) * inside.length) / count)]);
+}
+
+function ranges(values) {
+  const study = open(values.cache);
+  const [seed] = study.seeds;
+  const { trainTimesteps: steps = 1000 } = study;
+  const count = Number(values.samples);
+  const chosen = ENDS.flatMap((begin, i) => ENDS.slice(i + 1).map((end) => ({ begin, end }))).filter(
+    ({ begin, end }) => begin * steps >= study.tBegin && end * steps <= study.tEnd && end - begin > 0.09,
+  );
+  const plans = ['null', 'rotating'].flatMap((contrast) =>
+    chosen.flatMap(({ begin, end }) =>
+      [count, Infinity].map((most) => ({
+        contrast,
+        begin,
+        end,
+        taken: within(seed, begin * steps, end * steps, most),
+      })),
+    ),
+  );
+  const maps = plans.map(() => []);
+  const fd = fs.openSync(seed.file, 'r');
+  for (const image of study.images) {
+    const differences = readImageOf(study, fd, image);
+    const own = study.labels.indexOf(image.label);
+    plans.forEach(({ contrast, taken }, p) => {
+      const of = rivals(study, contrast, own, seed.seed);
+      const sum = new Float32Array(image.cells);
+      taken.forEach((n, i) => addSample(differences, n, own, of(i), 1 / taken.length, sum));
+      maps[p].push(sum);
+    });
+  }
+  fs.closeSync(fd);
+  const reference = study.images.map(() => 0);
+  const found = plans.map((_, p) => figuresOf(study, look(study, maps[p]), reference));
+  say(`| contrast | t-range | AP of ${count} samples | P@50 | AP of all | samples | P@50 |`);
+  say('|---|---|---|---|---|---|---|');
+  for (let p = 0; p < plans.length; p += 2) {
+    const [few, all] = found.slice(p, p + 2);
+    const { contrast, begin, end } = plans[p];
+    const cells = [few.ap.toFixed(3), few.p.toFixed(2), all.ap.toFixed(3), plans[p + 1].taken.length, all.p.toFixed(2)];
+    say(`| ${contrast} | ${begin},${end} | ${cells.join(' | ')} |`);
+  }
+}
+
 async function main() {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
@@ -517,7 +577,7 @@ async function main() {
       patch: { type: 'string' },
       prompt: { type: 'string' },
       't-range': { type: 'string', default: '0.05,0.4' },
-      samples: { type: 'string', default: '32' },
+      samples: { type: 'string' },
       seeds: { type: 'string' },
       'first-seed': { type: 'string', default: '0' },
       sampler: { type: 'string', default: 'stratified' },
@@ -531,9 +591,11 @@ async function main() {
     },
   });
   const [step] = positionals;
-  if (!values.cache || !['collect', 'figures'].includes(step))
-    throw new Error('Usage: node scripts/estimator-study.mjs collect|figures --cache DIR ...');
-  if (step === 'collect') await collect({ ...values, seeds: values.seeds ?? '20' });
+  if (!values.cache || !['collect', 'figures', 'ranges'].includes(step))
+    throw new Error('Usage: node scripts/estimator-study.mjs collect|figures|ranges --cache DIR ...');
+  const { samples = step === 'ranges' ? '16' : '32' } = values;
+  if (step === 'collect') await collect({ ...values, samples, seeds: values.seeds ?? '20' });
+  else if (step === 'ranges') ranges({ ...values, samples });
   else figures(values);
 }
 

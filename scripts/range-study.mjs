@@ -1,6 +1,6 @@
 // At which timesteps is a model's contrast above its noise? Runs the pilot of `scan --t-range auto` for each model, on the same images, and prints by timestep
 // the ratio of noise to signal in what the model sees, contrast and noise of a patch, and the range that the pilot chooses.
-//   python scripts/range-study.py DATASET MODEL --kind dit|flow      trains a small model of the kind
+//   python scripts/small-kinds.py dit|sd3 DATASET MODEL --vae VAE    trains a small model of the kind
 //   node scripts/range-study.mjs MODEL... --dataset DIR --work DIR [--patch 6] [--json]
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
