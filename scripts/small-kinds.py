@@ -169,7 +169,7 @@ def train_dit():
     latents = latents_of(vae)
     model = DiTTransformer2DModel(**transformer_size(latents), num_embeds_ada_norm=len(labels))
     start_as_identity(model, "proj_out_2")
-    for block in model.transformer_blocks:  # each would drop other labels than its neighbours: null as a whole would not be trained
+    for block in model.transformer_blocks:  # each would drop labels on its own: null as a whole would not be trained
         block.norm1.emb.class_embedder.dropout_prob = 0
     scheduler = DDIMScheduler(beta_schedule="linear", clip_sample=False)
 

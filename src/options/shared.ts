@@ -147,7 +147,8 @@ export const BOOTSTRAP = option(fields.whole(0, 1_000_000).default(1000), {
 /** Of stages that make images. */
 export const IMAGE_DTYPE = option(fields.oneOf(DTYPE_CHOICES).default('auto'), {
   group: 'Device',
-  description: 'dtype of the UNet; auto is fp32; fp16 on a CPU needs hardware support (see diffmine doctor)',
+  description:
+    'dtype of the UNet or transformer; auto is fp32; fp16 on a CPU needs hardware support (see diffmine doctor)',
 });
 
 /** Of commands that run long. */
@@ -165,7 +166,7 @@ export const DEVICE = {
   dtype: option(fields.oneOf(DTYPE_CHOICES).default('auto'), {
     group: 'Device',
     description:
-      'dtype of the UNet; auto is bf16 on a CPU that multiplies in bf16, fp32 elsewhere; fp16 on a CPU needs hardware support (see diffmine doctor)',
+      'dtype of the UNet or transformer; auto is bf16 on a CPU that multiplies in bf16, fp32 elsewhere; fp16 on a CPU needs hardware support (see diffmine doctor)',
   }),
   threads: option(fields.whole(1, 1024).optional(), {
     group: 'Device',

@@ -91,16 +91,16 @@ test('mining tells its minutes: at the rate of an earlier mining, or else at mos
       device,
       threads: undefined,
     });
-  expect(await cost(90).sentence(false)).toBe('Features: 90 images, 8 forward passes each through part of the UNet.');
+  expect(await cost(90).sentence(false)).toBe('Features: 90 images, 8 forward passes each through part of the model.');
   await rememberRate(rateKey({ ...manifest, model, devices: [device] }, {}), 4);
   expect(await cost(90).sentence(true)).toBe(
-    "Features: 90 images, counted for each label that needs it, 8 forward passes each through part of the UNet, at most about 3 min at the scan's rate.",
+    "Features: 90 images, counted for each label that needs it, 8 forward passes each through part of the model, at most about 3 min at the scan's rate.",
   );
   await cost(90).remember(40, 4); // too short to measure
   expect(await cost(90).sentence(false)).toContain('at most');
   await cost(90).remember(60, 60);
   expect(await cost(90).sentence(false)).toBe(
-    'Features: 90 images, 8 forward passes each through part of the UNet, about 90 s at the last rate measured here.',
+    'Features: 90 images, 8 forward passes each through part of the model, about 90 s at the last rate measured here.',
   );
 });
 

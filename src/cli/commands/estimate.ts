@@ -43,7 +43,7 @@ export function estimateText(found: Estimate, unmeasured = 'give --rate, or with
       line('pilot', `${whole(found.pilotCalls)} more UNet calls before the scan, for --t-range auto or --t-weights`),
     );
   lines.push(
-    line('mining', `at most ${whole(found.featurePasses)} forward passes through part of the UNet, for features`),
+    line('mining', `at most ${whole(found.featurePasses)} forward passes through part of the model, for features`),
     memoryLine(found),
   );
   if (found.device !== 'cpu') lines.push(leastMemoryLine(memory.least));

@@ -54,7 +54,7 @@ export class FeatureCost {
   async sentence(several: boolean): Promise<string> {
     const time = await this.time();
     const each = `${count(this.options.ensemble, 'forward pass', 'forward passes')} each`;
-    return `Features: ${count(this.images, 'image')}${several ? ', counted for each label that needs it' : ''}, ${each} through part of the UNet${time === undefined ? '' : `, ${time}`}.`;
+    return `Features: ${count(this.images, 'image')}${several ? ', counted for each label that needs it' : ''}, ${each} through part of the model${time === undefined ? '' : `, ${time}`}.`;
   }
 
   /** Remembers the rate of `images` in `seconds`, unless these are too few. */

@@ -209,7 +209,7 @@ function expectedSamples(race: RaceOptions, subject: Subject): number {
   );
 }
 
-/** Every image that mining looks at takes `ensemble` forward passes through part of the UNet. */
+/** Every image that mining looks at takes `ensemble` forward passes through part of the model. */
 function featurePasses(options: Asked, { images, contrasts, allLabels }: Subject): number {
   const settings = resolved(MINING, partOf(MINING, options));
   const byLabel = images.countByLabel();

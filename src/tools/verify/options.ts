@@ -10,7 +10,8 @@ export const VERIFY = optionsOf('verify', {
   // of the reference values
   dtype: option(fields.oneOf(DTYPE_CHOICES).default('auto'), {
     group: 'Device',
-    description: 'dtype of the UNet; auto is fp32; fp16 on a CPU needs hardware support (see diffmine doctor)',
+    description:
+      'dtype of the UNet or transformer; auto is fp32; fp16 on a CPU needs hardware support (see diffmine doctor)',
   }),
 });
 
