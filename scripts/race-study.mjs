@@ -1,6 +1,7 @@
 // What racing saves and what it misses (docs/results/estimator.md, "Racing"), on losses that `node scripts/estimator-study.mjs collect` has written:
 //
-//     node scripts/race-study.mjs CACHE [--seeds 0,1] [--races 200] [--contrast null|others] [--risk 0.01] [--out FILE]
+//     node scripts/race-study.mjs CACHE [--seeds 0,1] [--samples 32] [--races 200] [--contrast null|others] [--risk 0.01] [--ends 8,16,32,64,100]
+//       [--controls 0.02] [--images 1000] [--turns 5] [--scores FILE] [--out FILE]
 //
 // A race is one label's contrast over images drawn from all labels' images: those of its own label are the ones with something to find. Seeds are put
 // one after the other for more samples. The exact result is that of all N samples of the same noise.
@@ -8,18 +9,27 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Random } from '../dist/util/random.js';
+import { roundEnds } from '../dist/stages/scan/race-options.js';
 import { cutLabel } from '../dist/stages/scan/race-rule.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     seeds: { type: 'string', default: '0' },
+    /** so many orders of the same samples, each beginning with another one: any run of them is stratified */
+    turns: { type: 'string', default: '1' },
     races: { type: 'string', default: '200' },
     contrast: { type: 'string', default: 'null' },
+    /** default: all that were collected */
+    samples: { type: 'string' },
     risk: { type: 'string', default: '0.01' },
     ends: { type: 'string' },
+    /** images that get all samples whatever they score */
+    controls: { type: 'string', default: '0' },
     images: { type: 'string', default: '0' },
     'per-image': { type: 'string', default: '5' },
+    /** patches of an image that its chances are taken from */
+    candidates: { type: 'string', default: '5' },
     /** scores of best patches are kept here between calls */
     scores: { type: 'string' },
     out: { type: 'string' },
@@ -28,9 +38,11 @@ const { values, positionals } = parseArgs({
 const [cache] = positionals;
 if (!cache) throw new Error('Give the folder that estimator-study.mjs collect wrote.');
 const seeds = values.seeds.split(',').map(Number);
-const perImage = Number(values['per-image']);
+const [perImage, candidates] = [Number(values['per-image']), Number(values.candidates)];
 const { labels, samples, patch, images } = JSON.parse(readFileSync(join(cache, 'images.json'), 'utf8'));
-const N = samples * seeds.length;
+const collected = samples * seeds.length;
+const N = Number(values.samples ?? collected);
+const turns = Number(values.turns);
 const SIDE = 64;
 const CELLS = SIDE * SIDE;
 const OUT = SIDE - patch + 1;
@@ -42,12 +54,6 @@ const HALF = Float32Array.from({ length: 65536 }, (_, bits) => {
   return exponent === 31 ? NaN : sign * 2 ** (exponent - 15) * (1 + fraction / 1024);
 });
 
-/** Samples after each round: doubling up to N. */
-export function roundEnds(total, first = 4) {
-  const ends = [];
-  for (let n = first; n < total / 1.4; n *= 2) ends.push(n);
-  return [...ends, total];
-}
 const ends = values.ends ? values.ends.split(',').map(Number) : roundEnds(N);
 
 /** Q of a polynomial in t for the first n timesteps, as cpp/typicality/spread.cpp */
@@ -72,8 +78,15 @@ function basisOf(timesteps, perSeed) {
 
 const timesteps = seeds.flatMap((seed) => JSON.parse(readFileSync(join(cache, `seed-${seed}.json`), 'utf8')).timesteps);
 /** Samples that scores are taken after: `--ends` are some of them. */
-const GRID = [2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64].filter((n) => n <= N);
-const bases = new Map(GRID.map((n) => [n, basisOf(timesteps.slice(0, n), samples)]));
+const GRID = [4, 6, 8, 10, 12, 14, 16, 17, 20, 24, 28, 32, 34, 40, 48, 57, 64, 68, 80, N].filter(
+  (n, i, of) => n <= N && of.indexOf(n) === i,
+);
+/** Sample n of a turn. */
+const sampleOf = (turn, n) => (n + Math.round((turn * collected) / turns)) % collected;
+const bases = Array.from({ length: turns }, (_, turn) => {
+  const turned = timesteps.slice(0, N).map((_t, n) => timesteps[sampleOf(turn, n)]);
+  return new Map(GRID.map((n) => [n, basisOf(turned.slice(0, n), samples)]));
+});
 
 /** Patch scores of one map [64, 64]: means over patch x patch windows. */
 function boxes(map) {
@@ -102,7 +115,7 @@ function boxes(map) {
 function best(scores) {
   const left = Float64Array.from(scores);
   const chosen = [];
-  for (let i = 0; i < perImage; i += 1) {
+  for (let i = 0; i < Math.max(perImage, candidates); i += 1) {
     let at = 0;
     for (let j = 1; j < left.length; j += 1) if (left[j] > left[at]) at = j;
     if (left[at] === -Infinity) break;
@@ -115,15 +128,15 @@ function best(scores) {
 }
 
 /** After each round: scores and standard errors of an image's best patches. */
-function prefixes(maps) {
-  const all = maps.map(boxes);
+function prefixes(maps, turn) {
+  const all = Array.from({ length: N }, (_, n) => maps[sampleOf(turn, n)]);
   const sum = new Float64Array(OUT * OUT);
   const found = [];
   let n = 0;
   for (const end of GRID) {
     for (; n < end; n += 1) for (let i = 0; i < sum.length; i += 1) sum[i] += all[n][i];
     const places = best(sum);
-    const basis = bases.get(end);
+    const basis = bases[turn].get(end);
     const errors = places.map((at) => {
       const d = all.slice(0, n).map((of) => of[at]);
       const e = [...d];
@@ -142,35 +155,35 @@ function prefixes(maps) {
   return found;
 }
 
-/** [label][image] -> rounds */
+/** [label][image][turn] -> rounds */
 function collect() {
   const bytes = seeds.map((seed) => readFileSync(join(cache, `seed-${seed}.f16`)));
   const halves = bytes.map((b) => new Uint16Array(b.buffer, b.byteOffset, b.byteLength / 2));
   return labels.map((_, label) =>
-    images.map((_, image) =>
-      prefixes(
-        Array.from({ length: N }, (_, n) => {
-          const at = (l) => ((image * samples + (n % samples)) * labels.length + l) * CELLS;
-          const half = halves[Math.floor(n / samples)];
-          const own = half.subarray(at(label), at(label) + CELLS);
-          const rival = (label + 1 + (n % (labels.length - 1))) % labels.length;
-          const other = values.contrast === 'others' ? half.subarray(at(rival), at(rival) + CELLS) : undefined;
-          return Float32Array.from(own, (bits, i) => HALF[bits] - (other ? HALF[other[i]] : 0));
-        }),
-      ),
-    ),
+    images.map((_, image) => {
+      const maps = Array.from({ length: collected }, (_, n) => {
+        const at = (l) => ((image * samples + (n % samples)) * labels.length + l) * CELLS;
+        const half = halves[Math.floor(n / samples)];
+        const own = half.subarray(at(label), at(label) + CELLS);
+        const rival = (label + 1 + (n % (labels.length - 1))) % labels.length;
+        const other = values.contrast === 'others' ? half.subarray(at(rival), at(rival) + CELLS) : undefined;
+        return boxes(Float32Array.from(own, (bits, i) => HALF[bits] - (other ? HALF[other[i]] : 0)));
+      });
+      return bases.map((_, turn) => prefixes(maps, turn));
+    }),
   );
 }
 
 /** One race: fraction of calls, and of the exact top K that was found. */
 function race(pool, top, rule) {
+  const controls = Math.ceil(Number(values.controls) * pool.length);
   let alive = pool.map((_, i) => i);
   let [calls, missed] = [0, 0];
   for (let round = 0; round < ends.length; round += 1) {
     calls += alive.length * (ends[round] - (ends[round - 1] ?? 0));
     if (round === ends.length - 1) break;
     const cut = rule(
-      alive.map((i) => pool[i][round]),
+      alive.map((i) => ({ ...pool[i][round], control: i < controls })),
       top,
       round,
     );
@@ -178,7 +191,7 @@ function race(pool, top, rule) {
     alive = alive.filter((_, j) => cut.keep[j]);
   }
   const patches = pool
-    .flatMap((rounds, i) => rounds[ends.length - 1].scores.map((score) => ({ score, i })))
+    .flatMap((rounds, i) => rounds[ends.length - 1].scores.slice(0, perImage).map((score) => ({ score, i })))
     .sort((a, b) => b.score - a.score)
     .slice(0, top);
   const survivors = new Set(alive);
@@ -193,7 +206,7 @@ const mean = (all) => all.reduce((sum, x) => sum + x, 0) / all.length;
 const known = values.scores && existsSync(values.scores);
 const scores = known ? JSON.parse(readFileSync(values.scores, 'utf8')) : collect();
 if (values.scores && !known) writeFileSync(values.scores, JSON.stringify(scores));
-const all = scores.map((of) => of.map((prefixes) => ends.map((end) => prefixes[GRID.indexOf(end)])));
+const all = scores.map((of) => of.map((image) => image.map((rounds) => ends.map((end) => rounds[GRID.indexOf(end)]))));
 const rows = [];
 const byRisk = (risk) => (candidates, top, round) => cutLabel(candidates, { top, rule: 'risk', risk, round, ends });
 const rules = {
@@ -210,7 +223,7 @@ for (const part of [24, 10, 5]) {
         .map((rounds) => ({ rounds, key: random.next() }))
         .sort((a, b) => a.key - b.key)
         .slice(0, size)
-        .map(({ rounds }) => rounds);
+        .map(({ rounds }) => rounds[Math.floor(r / labels.length) % turns]);
       results.push(race(pool, Math.max(1, Math.round(size / part)), rule));
     }
     rows.push({

@@ -92,7 +92,7 @@ export interface RaceOptions {
   risk: number;
   /** samples after each round, ascending; the last one is all */
   ends: number[];
-  /** fraction of a label's images, chosen at random, that get all samples whatever they score */
+  /** fraction of a large label's images, chosen at random, that get all samples whatever they score */
   controls: number;
 }
 

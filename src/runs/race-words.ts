@@ -41,9 +41,8 @@ export function raceMeaning(race: RaceRecord): string {
 }
 
 /** Which lists of patches a race leaves. */
-export function raceLists({ controls }: RaceOptions): string {
-  return `Random patches come from ${percent(controls)} of the images of each label, chosen by chance, which got all samples. The least typical patches are not ranked, because images that score low were left out early.`;
-}
+export const RACE_LISTS =
+  'Random patches come from images of each label that chance chose to get all samples. The least typical patches are not ranked, because images that score low were left out early.';
 
 /** Of ranking more patches than the race looked for; undefined where it did. */
 export function raceTooShort({ top }: RaceOptions, wanted: number): string | undefined {

@@ -178,9 +178,9 @@ describe('without weights or a GPU', () => {
       expect(unetCallsExpected).toBeLessThan(unetCalls);
     }
     const race = { top: 100, rule: 'risk', risk: 0.01, ends: [4, 8, 16, 32], controls: 0 } as const;
-    expect(expectedFraction({ ...race, ends: [...race.ends] }, 2400)).toBeCloseTo(0.25, 12);
-    expect(expectedFraction({ ...race, ends: [...race.ends] }, 1000)).toBeCloseTo(0.31, 12);
-    expect(expectedFraction({ ...race, ends: [4, 8, 16] }, 500)).toBeCloseTo(0.55, 12);
+    expect(expectedFraction({ ...race, ends: [...race.ends] }, 2400)).toBeCloseTo(0.5, 12);
+    expect(expectedFraction({ ...race, ends: [...race.ends] }, 1000)).toBeCloseTo(0.56, 12);
+    expect(expectedFraction({ ...race, ends: [6, 8, 12, 16] }, 500)).toBeCloseTo(0.73, 12);
     expect(expectedFraction({ ...race, ends: [...race.ends], rule: 'half' }, 2400)).toBeCloseTo(10 / 32, 12);
   });
 

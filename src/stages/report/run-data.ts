@@ -11,7 +11,7 @@ import {
   titleOf,
 } from '../../runs/contrast.js';
 import { concentration, type MineRecord } from '../../runs/mining.js';
-import { raceLists, raceMeaning } from '../../runs/race-words.js';
+import { RACE_LISTS, raceMeaning } from '../../runs/race-words.js';
 import type { RaceRecord } from '../../runs/rounds.js';
 import type { Run, Skipped } from '../../runs/run.js';
 import { legend } from '../../web/heatmap.js';
@@ -58,7 +58,7 @@ export function runData(
       lede: reportLede(contrast, rank, views.length),
       method: [
         ...reportMethod(contrast, mined.options, manifest.options.maps, race !== undefined),
-        ...(race ? [{ lead: 'Racing:', text: `${raceMeaning(race)} ${raceLists(race)}` }] : []),
+        ...(race ? [{ lead: 'Racing:', text: `${raceMeaning(race)} ${RACE_LISTS}` }] : []),
       ],
       lists: listWords(untrained),
       score: contrast.against === 'null' ? 'Typicality' : `Typicality against ${contrastWords(contrast).rival}`,

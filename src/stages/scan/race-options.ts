@@ -10,15 +10,19 @@ import type { ScanOptions } from './options.js';
 const TOP = defaultsOf(MINING).top;
 /** As shown in src/options/scoring.ts. */
 const RISK = 0.01;
-/** Samples of the first round: fewer say too little about an image, and about their own spread. */
-const FIRST = 4;
+/** Samples of the first round, a tenth of all: of fewer than 6, errors are too uncertain to keep the stated risk; 10 are enough for any N. */
+const [FEWEST, ENOUGH] = [6, 10];
 /** Fraction of a label's images that get all samples: an unbiased part of it, for random patches and other controls. */
-const CONTROLS = 0.05;
+const CONTROLS = 0.01;
 
-/** Samples after each round: they double, so that a round costs no more than all before it. The last round is not a small one. */
-export function roundEnds(samples: number): number[] {
+/**
+ * Samples after each round. Each time 1.4 times as many: finer rounds save little more, and each reads the images again. Where half of the images leave
+ * they double. The last round is not a small one.
+ */
+export function roundEnds(samples: number, rule: RaceOptions['rule'] = 'risk'): number[] {
   const ends: number[] = [];
-  for (let n = FIRST; n < samples / Math.SQRT2; n *= 2) ends.push(n);
+  const first = Math.min(ENOUGH, Math.max(FEWEST, Math.round(samples / 10)));
+  for (let n = first; n < samples / 1.3; n *= rule === 'half' ? 2 : Math.SQRT2) ends.push(Math.round(n));
   return [...ends, samples];
 }
 
@@ -51,7 +55,8 @@ export function raceOptions(
   const risk = raceRisk ?? RISK;
   check(risk > 0 && risk < 1, `\`raceRisk\` is ${risk}; expected a fraction above 0 and below 1, such as 0.01.`);
   const { images, scored, samples, allLabels } = about;
-  const ends = roundEnds(samples);
+  const rule = race === 'half' ? 'half' : 'risk';
+  const ends = roundEnds(samples, rule);
   const counts = allLabels ? new Map(scored.map((label) => [label, images.length])) : images.countByLabel();
   const most = Math.max(0, ...counts.values());
   let useless: string | undefined;
@@ -63,5 +68,5 @@ export function raceOptions(
     log?.(`Not racing, as nothing can be saved: ${useless}.`);
     return undefined;
   }
-  return { top, rule: race === 'half' ? 'half' : 'risk', risk, ends, controls: CONTROLS };
+  return { top, rule, risk, ends, controls: CONTROLS };
 }

@@ -4,9 +4,11 @@
 //
 //     v = e^2 (1 - n / N)        that is sigma^2 (1/n - 1/N)
 //
-// so its final score is forecast as normal(s, w v). w widens the forecast for what it leaves out: errors of a few samples are themselves uncertain, and
-// the largest of many scores is too large. T is where the forecasts of all patches put K of them above. An image's patches are above T with
-// probabilities that add up to what would be missed without it; images leave, the least likely first, while the sum stays within the risk.
+// so its final score is forecast with center s and variance v, by Student's t, because v is itself estimated. T is the K-th best score so far. An image's
+// patches are above T with probabilities that add up to what would be missed without it; images leave, the least likely first, while the sum stays
+// within the round's part of the risk.
+// Noise raises T as it raises the best patch of an image. A threshold from the forecasts themselves would count the noise twice and be too high: then
+// images with top patches leave (docs/results/estimator.md, "Racing").
 import type { ImageList } from '../../data/index.js';
 import { Random } from '../../util/random.js';
 
@@ -40,12 +42,13 @@ export interface CutResult {
   missed: number;
 }
 
-/** w: the variance of forecasts over what standard errors say, from races with known results (docs/results/estimator.md). */
-const WIDENING = 1.5;
 /** Standard errors of few samples are noisy: each counts as many as it has, the mean over similar images as this many. */
-const SMOOTHING = 8;
+const SMOOTHING = 32;
 /** Images on either side, in order of scores, that such a mean is taken over; or 2 % of all, if that is more. */
 const NEIGHBORS = 8;
+
+/** Controls of a small label: a part of its images, and no more than so many unless the given fraction asks for more. */
+const [PART, ENOUGH] = [0.05, 10];
 
 /** Probability that a standard normal number is below x; error below 1.2e-7 (W. J. Cody's rational form by Numerical Recipes' erfc). */
 export function normalBelow(x: number): number {
@@ -79,7 +82,7 @@ export function normalBelow(x: number): number {
 function remaining(candidates: readonly Candidate[], n: number, N: number): number[][] {
   const variances = candidates.map(({ scores }) => scores.map(() => 0));
   const places = Math.max(0, ...candidates.map(({ scores }) => scores.length));
-  const left = WIDENING * (1 - n / N);
+  const left = 1 - n / N;
   for (let place = 0; place < places; place += 1) {
     const ranked = candidates
       .flatMap(({ scores: { [place]: score }, errors: { [place]: error = 0 } }, i) =>
@@ -98,38 +101,32 @@ function remaining(candidates: readonly Candidate[], n: number, N: number): numb
   return variances;
 }
 
-/** Where the sum of chances is K; all of the patches' chances if there are no more than K patches. */
-function thresholdOf(forecasts: readonly { centre: number; deviation: number }[], top: number): number {
-  if (forecasts.length <= top) return -Infinity;
-  const above = (threshold: number): number =>
-    forecasts.reduce((sum, forecast) => sum + chance(forecast, threshold), 0);
-  const centres = forecasts.map(({ centre }) => centre);
-  const widest = 8 * Math.max(...forecasts.map(({ deviation }) => deviation));
-  let [low, high] = [Infinity, -Infinity];
-  for (const centre of centres) [low, high] = [Math.min(low, centre), Math.max(high, centre)];
-  [low, high] = [low - widest - 1e-12, high + widest + 1e-12];
-  for (let step = 0; step < 45; step += 1) {
-    const middle = (low + high) / 2;
-    if (above(middle) > top) low = middle;
-    else high = middle;
-  }
-  return (low + high) / 2;
+/** The K-th best score so far; none if there are no more than K patches. */
+function thresholdOf(candidates: readonly Candidate[], top: number): number {
+  const scores = Float64Array.from(candidates.flatMap((candidate) => [...candidate.scores])).sort();
+  return scores.length > top ? (scores[scores.length - top] as number) : -Infinity;
 }
 
-function chance({ centre, deviation }: { centre: number; deviation: number }, threshold: number): number {
-  if (deviation <= 0) return centre >= threshold ? 1 : 0;
-  return normalBelow((centre - threshold) / deviation);
+/** Probability that a score ends above the threshold; by Student's t, as a normal number (Wallace 1959, Bounds on normal approximations to Student's t). */
+function chance(above: number, deviation: number, freedom: number): number {
+  if (deviation <= 0) return above >= 0 ? 1 : 0;
+  const t = above / deviation;
+  const size = ((8 * freedom + 1) / (8 * freedom + 3)) * Math.sqrt(freedom * Math.log1p(t ** 2 / freedom));
+  return normalBelow(Math.sign(t) * size);
 }
 
 /** By candidate: how many of its patches are expected in the final top K. */
 function expected(candidates: readonly Candidate[], { top, round, ends }: CutOptions): number[] {
   const [n, N] = [ends[round] as number, ends.at(-1) as number];
   const variances = remaining(candidates, n, N);
-  const forecasts = candidates.map(({ scores }, i) =>
-    scores.map((centre, place) => ({ centre, deviation: Math.sqrt(variances[i]?.[place] ?? 0) })),
+  const threshold = thresholdOf(candidates, top);
+  const freedom = n - 1 + SMOOTHING;
+  return candidates.map(({ scores }, i) =>
+    scores.reduce(
+      (sum, score, place) => sum + chance(score - threshold, Math.sqrt(variances[i]?.[place] ?? 0), freedom),
+      0,
+    ),
   );
-  const threshold = thresholdOf(forecasts.flat(), top);
-  return forecasts.map((of) => of.reduce((sum, forecast) => sum + chance(forecast, threshold), 0));
 }
 
 /**
@@ -143,18 +140,22 @@ export function cutLabel(candidates: readonly Candidate[], options: CutOptions):
   return { keep, missed: chances.reduce((sum, one, i) => (keep[i] ? sum : sum + one), 0) };
 }
 
+/** A round's part of the risk, as large as the part of an image's samples that leaving then saves. */
+function riskOf({ risk, round, ends }: CutOptions): number {
+  const N = ends.at(-1) as number;
+  const saves = ends.slice(0, -1).map((n) => 1 - n / N);
+  const all = saves.reduce((sum, one) => sum + one, 0);
+  return all > 0 ? (risk * (saves[round] as number)) / all : risk;
+}
+
 /** All but the images with the least chances, which add up to no more than this round's part of the risk. */
-function unlikely(
-  candidates: readonly Candidate[],
-  chances: readonly number[],
-  { top, risk, ends }: CutOptions,
-): boolean[] {
+function unlikely(candidates: readonly Candidate[], chances: readonly number[], options: CutOptions): boolean[] {
   const keep = candidates.map(() => true);
   const order = keep
     .map((_, i) => i)
     .filter((i) => !candidates[i]?.control)
     .sort((a, b) => (chances[a] as number) - (chances[b] as number) || a - b);
-  let left = (risk * top) / (ends.length - 1);
+  let left = riskOf(options) * options.top;
   for (const i of order) {
     left -= chances[i] as number;
     if (left < 0) break;
@@ -177,7 +178,11 @@ function betterHalf(candidates: readonly Candidate[], top: number): boolean[] {
   return keep;
 }
 
-/** Images of a race that get all samples, whatever they score, by place: this fraction of each label's, at least one, chosen by the seed. */
+/**
+ * Images of a race that get all samples, whatever they score, by place; chosen by the seed.
+ *
+ * @param fraction of each label's images; of small labels 5 % or 10 images, whichever is less, and at least one
+ */
 export function controlsOf(images: ImageList, fraction: number, seed: number): ReadonlySet<number> {
   const byLabel = new Map<string, { place: number; drawn: number }[]>();
   let place = 0;
@@ -191,7 +196,7 @@ export function controlsOf(images: ImageList, fraction: number, seed: number): R
     [...byLabel.values()].flatMap((of) =>
       of
         .sort((a, b) => a.drawn - b.drawn || a.place - b.place)
-        .slice(0, Math.ceil(fraction * of.length))
+        .slice(0, Math.ceil(Math.max(fraction * of.length, Math.min(ENOUGH, PART * of.length))))
         .map((one) => one.place),
     ),
   );

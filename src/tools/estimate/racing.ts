@@ -5,25 +5,32 @@ import type { RaceOptions } from '../../runs/manifest.js';
  * Fraction of the UNet calls by K / images, of `--race` with its default risk: docs/results/estimator.md, measured on the demo's dataset only. A larger
  * risk saves more.
  */
-const MEASURED: Record<16 | 32, readonly (readonly [fraction: number, unetCalls: number])[]> = {
+const MEASURED: Record<16 | 32 | 100, readonly (readonly [fraction: number, unetCalls: number])[]> = {
   16: [
-    [1 / 24, 0.37],
-    [1 / 10, 0.44],
-    [1 / 5, 0.55],
+    [1 / 24, 0.63],
+    [1 / 10, 0.68],
+    [1 / 5, 0.73],
   ],
   32: [
-    [1 / 24, 0.25],
-    [1 / 10, 0.31],
-    [1 / 5, 0.41],
+    [1 / 24, 0.5],
+    [1 / 10, 0.56],
+    [1 / 5, 0.63],
+  ],
+  100: [
+    [1 / 24, 0.35],
+    [1 / 10, 0.44],
+    [1 / 5, 0.52],
   ],
 };
 
 /** Fraction of a label's UNet calls that a race is expected to make. `images`: of the label. */
 export function expectedFraction({ top, rule, ends, controls }: RaceOptions, images: number): number {
-  const samples = ends.at(-1) ?? 1;
-  const raced = rule === 'half' ? halves(ends) : interpolated(samples >= 32 ? 32 : 16, Math.min(1, top / images));
+  if (rule === 'risk') return interpolated(measuredFor(ends.at(-1) ?? 1), Math.min(1, top / images));
+  const raced = halves(ends);
   return Math.min(1, raced + controls * (1 - raced));
 }
+
+const measuredFor = (samples: number): keyof typeof MEASURED => (samples >= 64 ? 100 : samples >= 32 ? 32 : 16);
 
 /** The better half of the images in each round. */
 function halves(ends: readonly number[]): number {
@@ -36,7 +43,7 @@ function halves(ends: readonly number[]): number {
 }
 
 /** Between the measured points by the logarithm of K / images; up to 1 where all images win, down to the first round's cost. */
-function interpolated(samples: 16 | 32, fraction: number): number {
+function interpolated(samples: keyof typeof MEASURED, fraction: number): number {
   const points = [...MEASURED[samples], [1, 1] as const];
   const after = points.findIndex(([x]) => x >= fraction);
   const [x1, y1] = points[after] as readonly [number, number];
