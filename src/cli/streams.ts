@@ -8,15 +8,11 @@ import { DiffmineError } from '../util/errors.js';
 
 const STDOUT = 1;
 
-let guarded = false;
-
 /** Keeps errors of both streams out of uncaughtException: writers learn of them through their callbacks. */
 export function guardStreams(): void {
-  if (guarded) return;
-  guarded = true;
   for (const name of ['stdout', 'stderr'] as const) {
     try {
-      process[name].on('error', () => undefined);
+      if (process[name].listenerCount('error') === 0) process[name].on('error', () => undefined);
     } catch {
       // a descriptor that Node cannot open as a stream: writing fails below
     }
