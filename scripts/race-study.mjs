@@ -28,8 +28,6 @@ const { values, positionals } = parseArgs({
     controls: { type: 'string', default: '0' },
     images: { type: 'string', default: '0' },
     'per-image': { type: 'string', default: '5' },
-    /** patches of an image that its chances are taken from */
-    candidates: { type: 'string', default: '5' },
     /** scores of best patches are kept here between calls */
     scores: { type: 'string' },
     out: { type: 'string' },
@@ -38,7 +36,7 @@ const { values, positionals } = parseArgs({
 const [cache] = positionals;
 if (!cache) throw new Error('Give the folder that estimator-study.mjs collect wrote.');
 const seeds = values.seeds.split(',').map(Number);
-const [perImage, candidates] = [Number(values['per-image']), Number(values.candidates)];
+const perImage = Number(values['per-image']);
 const { labels, samples, patch, images } = JSON.parse(readFileSync(join(cache, 'images.json'), 'utf8'));
 const collected = samples * seeds.length;
 const N = Number(values.samples ?? collected);
@@ -77,10 +75,10 @@ function basisOf(timesteps, perSeed) {
 }
 
 const timesteps = seeds.flatMap((seed) => JSON.parse(readFileSync(join(cache, `seed-${seed}.json`), 'utf8')).timesteps);
-/** Samples that scores are taken after: `--ends` are some of them. */
-const GRID = [4, 6, 8, 10, 12, 14, 16, 17, 20, 24, 28, 32, 34, 40, 48, 57, 64, 68, 80, N].filter(
-  (n, i, of) => n <= N && of.indexOf(n) === i,
-);
+/** Samples that scores are taken after: with `--scores`, later calls may have other `--ends` of these. */
+const GRID = [...ends, 4, 6, 8, 10, 12, 14, 16, 17, 20, 24, 28, 32, 34, 40, 48, 57, 64, 68, 80, N]
+  .sort((a, b) => a - b)
+  .filter((n, i, of) => n <= N && of.indexOf(n) === i);
 /** Sample n of a turn. */
 const sampleOf = (turn, n) => (n + Math.round((turn * collected) / turns)) % collected;
 const bases = Array.from({ length: turns }, (_, turn) => {
@@ -115,7 +113,7 @@ function boxes(map) {
 function best(scores) {
   const left = Float64Array.from(scores);
   const chosen = [];
-  for (let i = 0; i < Math.max(perImage, candidates); i += 1) {
+  for (let i = 0; i < perImage; i += 1) {
     let at = 0;
     for (let j = 1; j < left.length; j += 1) if (left[j] > left[at]) at = j;
     if (left[at] === -Infinity) break;
@@ -191,7 +189,7 @@ function race(pool, top, rule) {
     alive = alive.filter((_, j) => cut.keep[j]);
   }
   const patches = pool
-    .flatMap((rounds, i) => rounds[ends.length - 1].scores.slice(0, perImage).map((score) => ({ score, i })))
+    .flatMap((rounds, i) => rounds[ends.length - 1].scores.map((score) => ({ score, i })))
     .sort((a, b) => b.score - a.score)
     .slice(0, top);
   const survivors = new Set(alive);

@@ -103,7 +103,7 @@ function remaining(candidates: readonly Candidate[], n: number, N: number): numb
 
 /** The K-th best score so far; none if there are no more than K patches. */
 function thresholdOf(candidates: readonly Candidate[], top: number): number {
-  const scores = Float64Array.from(candidates.flatMap((candidate) => [...candidate.scores])).sort();
+  const scores = Float64Array.from(candidates.flatMap((candidate) => candidate.scores)).sort();
   return scores.length > top ? (scores[scores.length - top] as number) : -Infinity;
 }
 
