@@ -9,11 +9,16 @@ const NOT_IN_FILES = new Set(['config', 'json', 'help', 'version']);
 
 /**
  * The options a configuration file sets. `own` are the names the command knows, `all` those of any command: a file may serve several commands,
- * and options of other commands are ignored.
+ * and options of other commands are ignored. Values of `texts`, which take any text, are read as they are written: the label 007 is not 7.
  * @throws DiffmineError INVALID_ARGUMENT for a file that cannot be read, is not a mapping, or has a key no command knows (naming the nearest)
  */
-export async function readConfig(file: string, own: Set<string>, all: Set<string>): Promise<Record<string, unknown>> {
-  const { parse } = await import('yaml');
+export async function readConfig(
+  file: string,
+  own: ReadonlySet<string>,
+  all: ReadonlySet<string>,
+  texts: ReadonlySet<string> = new Set(),
+): Promise<Record<string, unknown>> {
+  const { readYaml } = await import('../util/yaml.js');
   let bytes: Buffer;
   try {
     bytes = readFileSync(file);
@@ -33,7 +38,7 @@ export async function readConfig(file: string, own: Set<string>, all: Set<string
   }
   let parsed: unknown;
   try {
-    parsed = parse(source, { logLevel: 'error' }) as unknown;
+    parsed = readYaml(source, (key) => texts.has(key));
   } catch (error) {
     const message = (error instanceof Error ? error.message.split('\n')[0] : String(error))?.replace(/[:.]$/, '');
     throw new DiffmineError(

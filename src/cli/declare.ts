@@ -53,7 +53,8 @@ export async function rawOf(
   if (typeof flags['config'] === 'string') {
     const all = [{ options: COMMON }, ...(await Promise.all(COMMANDS.map(loadCommand)))];
     const known = new Set(all.flatMap((other) => Object.keys(flagsOf(other))));
-    file = await readConfig(flags['config'], new Set(Object.keys(table)), known);
+    const texts = Object.keys(table).filter((name) => table[name]?.field.safeParse('any text').success);
+    file = await readConfig(flags['config'], new Set(Object.keys(table)), known, new Set(texts));
   }
   return { flags, file };
 }

@@ -84,28 +84,51 @@ function shortened(name: string): string {
   return characters.length <= NAME ? name : `${characters.slice(0, NAME - 3).join('')}...`;
 }
 
+/** What a terminal shows two columns wide: Chinese, Japanese and Korean characters, and emoji. */
+const WIDE =
+  /^(?:[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff01-\uff60\uffe0-\uffe6\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}|\p{Emoji}\ufe0f)/u;
+const CHARACTERS = new Intl.Segmenter(undefined, { granularity: 'grapheme' });
+
+/** Columns of a terminal that a text takes: a letter and its accents take one. */
+function columnsOf(text: string): number {
+  if (/^[\x20-\x7e]*$/.test(text)) return text.length;
+  let columns = 0;
+  for (const { segment } of CHARACTERS.segment(text))
+    columns += WIDE.test(segment) ? 2 : /^[\p{M}\p{Cf}]*$/u.test(segment) ? 0 : 1;
+  return columns;
+}
+
 /** Rows of text with aligned columns, the first of which are names; the named columns flush right. */
 export function table(header: string[], all: string[][], right: number[] = []): string {
-  const rows = all.map(([first = '', ...others]) => [shortened(first), ...others]);
-  const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)));
+  const rows = all.map(([first = '', ...others]) => [shortened(first), ...others].map(oneLine));
+  const widths = header.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => columnsOf(row[column] ?? ''))),
+  );
   const line = (cells: string[]): string =>
     cells
-      .map((cell, column) =>
-        right.includes(column) ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0),
-      )
+      .map((cell, column) => {
+        const space = ' '.repeat(Math.max(0, (widths[column] ?? 0) - columnsOf(cell)));
+        return right.includes(column) ? space + cell : cell + space;
+      })
       .join('  ')
       .trimEnd();
   return [line(header), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)].join('\n');
 }
 
-/** Control characters of a file name or label made visible, so that no text of a dataset can drive the terminal. */
+/**
+ * Control characters of a file name or label made visible, so that no text of a dataset can drive the terminal or, by the marks that turn the direction
+ * of writing, show another text than it is.
+ */
 export function printable(value: string): string {
-  return Array.from(value, (char) => {
-    const code = char.codePointAt(0) ?? 0;
-    return (code < 32 && char !== '\n' && char !== '\t') || (code >= 127 && code < 160)
-      ? `\\x${code.toString(16).padStart(2, '0')}`
-      : char;
-  }).join('');
+  return value.replace(/[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/g, escaped);
+}
+
+/** A cell of a table: a label may have line breaks. */
+const oneLine = (cell: string): string => printable(cell).replace(/[\t\n]/g, escaped);
+
+function escaped(char: string): string {
+  const code = char.charCodeAt(0);
+  return code < 256 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u${code.toString(16).padStart(4, '0')}`;
 }
 
 interface Running {

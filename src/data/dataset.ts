@@ -14,6 +14,7 @@ import { readFolder } from './label-folders.js';
 import { ignoredSentence, totalIgnored, type Ignored } from './ignored.js';
 import type { ImageList } from './images.js';
 import { changesLabels, labelRule, relabelled } from './label-source.js';
+import { lookAlikes } from './labels.js';
 import { readLayout, type LayoutName } from './layouts/index.js';
 import type { Listing } from './listing.js';
 import { imagesBelow, readLoose } from './loose.js';
@@ -81,6 +82,7 @@ export async function openDataset(location: string, options: DatasetOptions = {}
           `${repeated} row${repeated === 1 ? ' repeats' : 's repeat'} an image and label; only the first of each is kept.`,
         ]),
     ...notes,
+    ...lookAlikes(labelsOf(images)),
   ];
   return {
     path: isBucket(location) ? location : path.resolve(location),

@@ -4,7 +4,7 @@ import { DiffmineError } from '../util/errors.js';
 import { entriesOf, factsOfAll, isImage, openingError, UNOPENED, type Entry, type FileFacts } from './files.js';
 import { litter, outputFormat, type IgnoreReason } from './ignored.js';
 import { Listing } from './listing.js';
-import { systemPath } from './names.js';
+import { systemPath, textOfName } from './names.js';
 import { compareCodePoints } from './order.js';
 import { isSplitName, splitsAmong, splitsError, splitsWarning } from './splits.js';
 
@@ -20,7 +20,9 @@ export interface FolderOptions {
 
 /** A label folder while it is read. */
 interface Label {
+  /** of the folder */
   name: string;
+  label: string;
   images: number;
   /** images in the folder itself */
   direct: number;
@@ -91,7 +93,7 @@ async function collect(relative: string, label: Label, walk: Walk, above: readon
     .catch(() => place);
   if (above.includes(real)) {
     // named like an image, it is one that cannot be read
-    if (isImage(relative)) found.add({ path: relative, file: place, label: label.name, bytes: 0, mtime: 0 });
+    if (isImage(relative)) found.add({ path: relative, file: place, label: label.label, bytes: 0, mtime: 0 });
     return;
   }
   if (excluded.has(place) || excluded.has(real)) {
@@ -111,7 +113,7 @@ async function collect(relative: string, label: Label, walk: Walk, above: readon
     return;
   }
   for (const [name, facts] of held.images)
-    found.add({ path: `${relative}/${name}`, file: `${place}/${name}`, label: label.name, ...facts });
+    found.add({ path: `${relative}/${name}`, file: `${place}/${name}`, label: label.label, ...facts });
   const [, first] = relative.split('/', 2);
   label.images += held.images.length;
   if (held.images.length > 0) {
@@ -159,13 +161,13 @@ export async function readFolder(root: string, options: FolderOptions = {}): Pro
   const above = [await realpath(systemPath(root), { encoding: 'buffer' }).then((bytes) => bytes.toString('latin1'))];
   const labels = new Map<string, Label>();
   for (const name of held.folders) {
-    const label: Label = { name, images: 0, direct: 0, classes: new Set() };
+    const label: Label = { name, label: textOfName(name), images: 0, direct: 0, classes: new Set() };
     const [outputs, unreadable] = [found.ignored.outputs ?? 0, walk.unreadable.length];
     await collect(name, label, walk, above);
     if (label.images > 0) labels.set(name, label);
     else if ((found.ignored.outputs ?? 0) === outputs && walk.unreadable.length === unreadable)
       found.warnings.push(`The label folder '${name}' has no images.`);
-    if (name.includes('%x'))
+    if (Buffer.isBuffer(systemPath(name)))
       found.warnings.push(`The name of the label folder '${name}' is not UTF-8: %xHH stands for a byte.`);
   }
   const { unreadable } = walk;
@@ -204,7 +206,7 @@ export async function readFolder(root: string, options: FolderOptions = {}): Pro
   const [only] = labels.values();
   if (labels.size === 1 && only?.direct === 0 && only.classes.size > 1) {
     found.warnings.push(
-      `All images have the label '${only.name}'. If its folders (${[...only.classes].slice(0, 3).join(', ')}${only.classes.size > 3 ? ', ...' : ''}) are the labels, give '${root}/${only.name}'.`,
+      `All images have the label '${only.label}'. If its folders (${[...only.classes].slice(0, 3).join(', ')}${only.classes.size > 3 ? ', ...' : ''}) are the labels, give '${root}/${only.name}'.`,
     );
   }
   return found;

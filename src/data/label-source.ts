@@ -1,5 +1,4 @@
 // Where labels come from (`labelFrom`), and what becomes of them: bins of numbers, other names, and how many images of each are kept.
-import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { DiffmineError } from '../util/errors.js';
 import { evenly } from '../util/evenly.js';
@@ -7,8 +6,9 @@ import { sha256 } from '../util/sha256.js';
 import { plainPath } from './bytes/names.js';
 import { ImageListBuilder, type ImageList } from './images.js';
 import { SEPARATOR, splitLabels } from './labels.js';
+import { textOfName } from './names.js';
 import type { DatasetSource } from './options.js';
-import { readCsv } from './text/index.js';
+import { readCsv, readText, type TextOptions } from './text/index.js';
 
 /** A column, or a part of the image's path. */
 export type LabelRule = { column: string } | { path: (image: string) => string | undefined; shown: string };
@@ -17,7 +17,7 @@ export type LabelRule = { column: string } | { path: (image: string) => string |
 export function folderOf(image: string): string | undefined {
   const inside = image.includes('#') ? image.replace(/^.*\.(?:tar|parquet)#[^/]*\//i, '') : image;
   const [first, ...rest] = inside.replace(/^\/+/, '').split('/');
-  return rest.length > 0 ? first : undefined;
+  return rest.length > 0 && first !== undefined ? textOfName(first) : undefined;
 }
 
 /**
@@ -51,7 +51,8 @@ export function labelRule({ labelFrom, labelColumn }: DatasetSource): LabelRule 
   return {
     path: (image) => {
       const found = expression.exec(plainPath(image));
-      return found?.groups?.['label'] ?? found?.[1];
+      const label = found?.groups?.['label'] ?? found?.[1];
+      return label === undefined ? undefined : textOfName(label);
     },
     shown: `/${labelFrom}/`,
   };
@@ -110,12 +111,15 @@ function binner(bin: string, images: ImageList): (label: string, image: string) 
   };
 }
 
+/** What labels are compared by: file systems, keyboards and tables write "é" as one character or as two. */
+const keyOf = (label: string): string => label.trim().normalize('NFC');
+
 /**
- * New names by old ones, from JSON, YAML ({ old: new }), CSV or TSV (old,new); empty or null: the label's images are left out.
+ * New names by the keys of old ones, from JSON, YAML ({ old: new }), CSV or TSV (old,new); empty or null: the label's images are left out.
  *
- * @throws INVALID_ARGUMENT if the file is none of these
+ * @throws INVALID_ARGUMENT if the file is none of these, or has two names for a label
  */
-async function readMap(file: string): Promise<Map<string, string>> {
+async function readMap(file: string, encoding: TextOptions): Promise<Map<string, string>> {
   const invalid = (why: string, cause?: unknown): DiffmineError =>
     new DiffmineError(
       'INVALID_ARGUMENT',
@@ -123,22 +127,24 @@ async function readMap(file: string): Promise<Map<string, string>> {
       'It is JSON or YAML, {"old": "new"}, or a .csv or .tsv with two columns and no header. An empty name leaves the label out.',
       { cause },
     );
-  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
-    throw invalid(`cannot be read: ${(cause as Error).message}`, cause);
-  });
+  const wrong = (cause: unknown): never => {
+    const { message, hint } = cause as DiffmineError;
+    throw new DiffmineError('INVALID_ARGUMENT', message, hint, { cause });
+  };
   const entries: [unknown, unknown][] = [];
   if (/\.[ct]sv$/i.test(file)) {
-    const { header, records } = await readCsv(file);
+    const { header, records } = await readCsv(file, encoding).catch(wrong);
     for (const fields of [header, ...records.map((record) => record.fields)]) {
       if (fields.length !== 2)
         throw invalid(`has a row of ${fields.length} ${fields.length === 1 ? 'field' : 'fields'}`);
       entries.push([fields[0], fields[1]]);
     }
   } else {
-    const { parse } = await import('yaml');
+    const text = await readText(file, encoding).catch(wrong);
+    const { readYaml } = await import('../util/yaml.js'); // 70 modules, which few need
     let root: unknown;
     try {
-      root = parse(text);
+      root = readYaml(text, () => true);
     } catch (cause) {
       throw invalid(`is not valid YAML: ${(cause as Error).message.split('\n')[0]}`, cause);
     }
@@ -147,9 +153,15 @@ async function readMap(file: string): Promise<Map<string, string>> {
   }
   const names = new Map<string, string>();
   for (const [before, after] of entries) {
-    if (after !== null && typeof after !== 'string' && typeof after !== 'number')
+    if (after !== null && typeof after !== 'string')
       throw invalid(`has ${JSON.stringify(after)} for ${JSON.stringify(before)}`);
-    names.set(String(before).trim(), after === null ? '' : String(after).trim());
+    const key = keyOf(String(before));
+    const name = (after ?? '').trim();
+    if ((names.get(key) ?? name) !== name)
+      throw invalid(
+        `has two names for ${JSON.stringify(key)}: ${JSON.stringify(names.get(key))} and ${JSON.stringify(name)}`,
+      );
+    names.set(key, name);
   }
   return names;
 }
@@ -161,7 +173,7 @@ async function readMap(file: string): Promise<Map<string, string>> {
  */
 export async function relabelled(
   images: ImageList,
-  { bin, map, limit, sample, sampleSeed = 0 }: DatasetSource,
+  { bin, map, limit, sample, sampleSeed = 0, encoding }: DatasetSource,
 ): Promise<{ images: ImageList; notes: string[] }> {
   const notes: string[] = [];
   let list = images;
@@ -181,8 +193,11 @@ export async function relabelled(
   };
   if (bin !== undefined) keep(binner(bin, list), `\`bin\` ${bin}`);
   if (map !== undefined) {
-    const names = await readMap(map);
-    const unused = [...names.keys()].filter((name) => !hasLabel(list, name));
+    const names = await readMap(map, { encoding });
+    const present = new Set(
+      [...list.countByLabel().keys()].flatMap((label) => [label, ...splitLabels(label)].map(keyOf)),
+    );
+    const unused = [...names.keys()].filter((name) => !present.has(name));
     if (unused.length > 0)
       notes.push(
         `The map of labels names ${unused
@@ -192,8 +207,8 @@ export async function relabelled(
       );
     keep(
       (label) =>
-        names.get(label) ??
-        [...new Set(splitLabels(label).map((one) => names.get(one) ?? one))]
+        names.get(keyOf(label)) ??
+        [...new Set(splitLabels(label).map((one) => names.get(keyOf(one)) ?? one))]
           .filter((one) => one !== '')
           .join(SEPARATOR),
       `\`map\` ${path.basename(map)}`,
@@ -223,10 +238,4 @@ export async function relabelled(
   if (list.length === 0)
     throw new DiffmineError('DATASET_INVALID', 'No image of the dataset is left.', notes.join(' ') || undefined);
   return { images: list, notes };
-}
-
-function hasLabel(images: ImageList, name: string): boolean {
-  for (const label of images.countByLabel().keys())
-    if (label === name || splitLabels(label).includes(name)) return true;
-  return false;
 }

@@ -43,6 +43,28 @@ export function listed(labels: readonly string[], most = 5): string {
   return labels.length > most ? `${shown} and ${labels.length - most} more` : shown;
 }
 
+/** Characters that take no place. Those that join emoji, or the letters of some scripts, change what is seen. */
+const INVISIBLE = /[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]/g;
+
+/** Sentences about labels that look the same: tables from web pages and spreadsheets have invisible characters. */
+export function lookAlikes(labels: readonly string[]): string[] {
+  const bySight = new Map<string, string[]>();
+  for (const label of labels) {
+    const key = label.normalize('NFC').replace(INVISIBLE, '');
+    const alike = bySight.get(key);
+    if (alike) alike.push(label);
+    else bySight.set(key, [label]);
+  }
+  return [...bySight.values()]
+    .filter((alike) => distinctLabels(alike).length > 1)
+    .map((alike) => {
+      const spelled = alike.map((label) =>
+        label.replace(INVISIBLE, (char) => `<U+${char.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}>`),
+      );
+      return `Warning: the labels ${listed(spelled)} differ only in invisible characters. They are read as different labels; \`map\` renames them.`;
+    });
+}
+
 /** Whether two labels, each of which may be several ('A|B'), have one in common. Compared after NFC: file names may be NFD. */
 export function sharesLabel(a: string, b: string): boolean {
   const [one, other] = [a.normalize('NFC'), b.normalize('NFC')];

@@ -50,6 +50,12 @@ export function systemPath(name: string): string | Buffer {
   return isUtf8(bytes) ? bytes.toString('utf8') : bytes;
 }
 
+/** The text of a name, without its escapes; of bytes that are not UTF-8 the name itself. */
+export function textOfName(name: string): string {
+  const place = systemPath(name);
+  return typeof place === 'string' ? place : name;
+}
+
 /** The file of an image of a dataset, as a name. `..` stays, as what it means after a link is for the file system to say. */
 export function imageFile(root: string, image: string): string {
   return path.isAbsolute(image) || isRemote(image) ? image : root.endsWith('/') ? root + image : `${root}/${image}`;

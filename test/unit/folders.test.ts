@@ -101,6 +101,13 @@ describe('names', () => {
   });
 });
 
+test('the label of a folder whose name looks like an escape is its text', async () => {
+  const set = await openDataset(folder({ 'at 100%x80/1.png': true, 'b.tar#1/1.png': true, 'c/1.png': true }));
+  expect(set.labels).toEqual(['at 100%x80', 'b.tar#1', 'c']);
+  expect(set.warnings).toEqual([]);
+  expect(await Promise.all([...set.images].map(({ file }) => measureImage(file)))).toHaveLength(3);
+});
+
 describe('litter', () => {
   test('of NAS systems, desktops and tools is ignored and counted in one line', async () => {
     const place = folder({

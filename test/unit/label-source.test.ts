@@ -8,7 +8,7 @@ import { writeTable } from '../../src/runs/tables.js';
 import { temporaryFolder } from '../helpers/folders.js';
 
 const folder = temporaryFolder();
-const write = (name: string, text = 'x'): string => {
+const write = (name: string, text: string | Buffer = 'x'): string => {
   const file = join(folder, name);
   mkdirSync(dirname(file), { recursive: true });
   writeFileSync(file, text);
@@ -155,7 +155,30 @@ describe('what becomes of labels', () => {
     const csv = write('map.csv', '1900,"a, b"\n1910,c\n');
     expect((await open({ bin: '1900:1930:10', map: csv })).labels).toEqual(['1920', 'a, b', 'c']);
     await expect(open({ map: write('bad.yaml', '- a\n') })).rejects.toThrow(/has no names/);
+    await expect(open({ map: write('twice.csv', '1900,a\n1900,b\n') })).rejects.toThrow(
+      /has two names for "1900": "a" and "b"/,
+    );
+    await expect(open({ map: write('latin1.yaml', Buffer.from('"1900": Z\xfcrich\n', 'latin1')) })).rejects.toThrow(
+      /latin1\.yaml, line 1: not UTF-8/,
+    );
+    const latin1 = { bin: '1900:1930:10', map: join(folder, 'latin1.yaml'), encoding: 'latin1' };
+    expect((await open(latin1)).labels).toContain('Z\u00fcrich');
     await expect(open({ map: join(folder, 'absent.yaml') })).rejects.toThrow(/cannot be read/);
+  });
+
+  test.each([
+    ['map.yaml', '007: early\n1.10: 08\ntrue: yes\ne\u0301t\u00e9: summer\n'],
+    ['map.csv', '007,early\n1.10,08\ntrue,yes\ne\u0301t\u00e9,summer\n'],
+  ])('a map names labels as they are written, in any normalization (%s)', async (name, text) => {
+    const rows = ['007', '1.10', 'true', '\u00e9te\u0301', '7'].map((label, i) => ({ path: `odd/${i}.png`, label }));
+    for (const row of rows) write(row.path);
+    const file = write(
+      'table/labels.jsonl',
+      rows.map(({ path, label }) => JSON.stringify({ image: path, label })).join('\n'),
+    );
+    const set = await openDataset(file, { map: write(name, text), imageRoot: folder });
+    expect(set.labels).toEqual(['08', '7', 'early', 'summer', 'yes']);
+    expect(set.warnings).toEqual([]);
   });
 
   test('a sample of each label by a seed, which more images hardly change; a limit spread evenly', async () => {

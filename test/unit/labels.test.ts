@@ -3,6 +3,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { readConfig } from '../../src/cli/config.js';
+import { COMMANDS, loadCommand } from '../../src/cli/commands.js';
+import { rawOf } from '../../src/cli/declare.js';
 import { flagsOf, readValues } from '../../src/cli/options.js';
 import { optionsOf, type Schema, type Shape } from '../../src/options/option.js';
 import { COTYPICALITY } from '../../src/stages/cotypicality/options.js';
@@ -11,13 +13,14 @@ import { SAMPLE } from '../../src/stages/sample/options.js';
 import { SCAN } from '../../src/stages/scan/options.js';
 import { TRANSLATE } from '../../src/stages/translate/options.js';
 import { BENCH } from '../../src/tools/bench/options.js';
-import { namedLabels } from '../../src/data/labels.js';
+import { lookAlikes, namedLabels } from '../../src/data/labels.js';
 import { labelsToMap } from '../../src/stages/scan/singles.js';
 import type { Dataset } from '../../src/data/index.js';
 import type { ModelFolder } from '../../src/models/index.js';
 import { temporaryFolder } from '../helpers/folders.js';
 
 const folder = temporaryFolder();
+const scan = () => loadCommand(COMMANDS.find(({ name }) => name === 'scan') as (typeof COMMANDS)[number]);
 const CITIES = ['Paris, Texas', 'Paris', 'Rome', 'a "quoted" name', "Val d'Or", 'x, y, z', ' padded ', 'Z\u00fcrich'];
 
 test.each([
@@ -125,6 +128,36 @@ describe('options', () => {
     expect(value(LOCALIZE, 'labels', read['labels'])).toEqual(['Paris, Texas', 'a "quoted" name', '1950']);
     expect(value(TRANSLATE, 'to', read['to'])).toEqual(['Paris, Texas']);
   });
+
+  test.each([
+    ['007', ['007']],
+    ['[007, 7, 1.10, 0x10, 1e3, true, ~yes]', ['007', '7', '1.10', '0x10', '1e3', 'true', '~yes']],
+    ['[1910, "007"]', ['1910', '007']],
+    ['null', undefined],
+  ])('labels %s in YAML are read as they are written', async (written, labels) => {
+    const file = join(folder, 'texts.yaml');
+    writeFileSync(file, `labels: ${written}\nsamples: 50.0\nseed: 0x10\n`);
+    const { flags, file: read } = await rawOf(await scan(), { config: file, _: ['scan'] });
+    expect({ ...flags, ...read }).toMatchObject({ samples: 50, seed: 16 });
+    expect(read['labels'] == null ? undefined : value(SCAN, 'labels', read['labels'])).toEqual(labels);
+  });
+});
+
+test('labels that differ in invisible characters only are named; joined emoji and accents are not', () => {
+  expect(
+    lookAlikes([
+      'Rome',
+      'Rome\u200b',
+      'Ro\u00adme',
+      'Oslo',
+      'Z\u00fcrich',
+      'Zu\u0308rich',
+      '\u{1f468}\u200d\u{1f469}',
+      '\u{1f468}\u{1f469}',
+    ]),
+  ).toEqual([
+    'Warning: the labels "Rome", "Rome<U+200B>", "Ro<U+00AD>me" differ only in invisible characters. They are read as different labels; `map` renames them.',
+  ]);
 });
 
 test('labels to map', () => {

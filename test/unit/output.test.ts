@@ -48,3 +48,20 @@ test('a label as long as a caption does not fill the screen', () => {
   const [, , row = ''] = table(['label', 'images'], [['y'.repeat(5000), '1']], [1]).split('\n');
   expect(row).toBe(`${'y'.repeat(77)}...       1`);
 });
+
+test('labels with line breaks, marks of direction, accents and wide characters keep the columns', () => {
+  const names = ['a\nb', '\u202eabc', 'e\u0301', '\u6771\u4eac', '\u{1f468}\u200d\u{1f469}\u200d\u{1f467}', 'plain'];
+  const rows = table(
+    ['label', 'images'],
+    names.map((name) => [name, '1']),
+    [1],
+  ).split('\n');
+  expect(rows.slice(2)).toEqual([
+    'a\\x0ab          1',
+    '\\u202eabc       1',
+    'e\u0301               1',
+    '\u6771\u4eac            1',
+    '\u{1f468}\u200d\u{1f469}\u200d\u{1f467}              1',
+    'plain           1',
+  ]);
+});
