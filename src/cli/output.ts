@@ -120,7 +120,7 @@ export function table(header: string[], all: string[][], right: number[] = []): 
  * of writing, show another text than it is.
  */
 export function printable(value: string): string {
-  return value.replace(/[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/g, escaped);
+  return value.replace(/[^\P{Cc}\n\t]|[\u202a-\u202e\u2066-\u2069]/gu, escaped);
 }
 
 /** A cell of a table: a label may have line breaks. */

@@ -13,6 +13,7 @@ import type { ByteSource } from './bytes/byte-source.js';
 import { openSource } from './bytes/source.js';
 import { Listings, type ContainerListing, type ListedMember } from './bytes/listings.js';
 import { tarMembers, type TarMember } from './bytes/tar.js';
+import { classNamer } from './class-names.js';
 import { isImage } from './files.js';
 import { labelRule, type LabelRule } from './label-source.js';
 import { Listing } from './listing.js';
@@ -240,6 +241,13 @@ function textOf(bytes: Buffer, source: ByteSource, member: TarMember): string {
   );
 }
 
+/** An integer beyond 2^53 as it is written, because neighboring ones become one number; undefined for all else. */
+function digitsOf(name: string, value: unknown, text: string): string | undefined {
+  if (!Number.isInteger(value) || Number.isSafeInteger(value)) return undefined;
+  const written = [...text.matchAll(/"((?:[^"\\]|\\.)*)"\s*:\s*(-?\d+)(?![\d.eE])/g)];
+  return written.find(([, key, digits]) => JSON.parse(`"${key}"`) === name && Number(digits) === value)?.[2];
+}
+
 /** Texts, numbers and lists of them in a JSON object, by name. */
 function jsonFields(text: string, where: string): Record<string, string> {
   let root: unknown;
@@ -253,32 +261,10 @@ function jsonFields(text: string, where: string): Record<string, string> {
   if (typeof root !== 'object' || root === null || Array.isArray(root)) return {};
   return Object.fromEntries(
     Object.entries(root).flatMap(([name, value]: [string, unknown]): [string, string][] => {
-      const one = cellText(value);
+      const one = digitsOf(name, value, text) ?? cellText(value);
       return one === undefined ? [] : [[name, one]];
     }),
   );
-}
-
-/** A column of a Hugging Face dataset; that of lists has `feature`, of its elements. */
-interface Feature {
-  _type?: string;
-  names?: unknown;
-}
-
-/** Class names by column, as Hugging Face datasets write them into the schema's metadata. */
-function classNames(file: ParquetFile): Map<string, string[]> {
-  const found = new Map<string, string[]>();
-  try {
-    const { info } = JSON.parse(file.note('huggingface') ?? '{}') as {
-      info?: { features?: Record<string, (Feature & { feature?: Feature }) | null> };
-    };
-    for (const [column, feature] of Object.entries(info?.features ?? {}))
-      for (const one of [feature, feature?.feature])
-        if (one?._type === 'ClassLabel' && Array.isArray(one.names)) found.set(column, one.names.map(String));
-  } catch {
-    // metadata of some other tool
-  }
-  return found;
 }
 
 async function parquetImages(
@@ -313,9 +299,9 @@ async function parquetListing(
       `'${source.name}' has no ${imageColumn === undefined ? 'column of image bytes' : `image bytes in a column '${imageColumn}'`}; there is ${file.leaves.map(({ path: name }) => `'${name}'`).join(', ')}.`,
       'Images are a column of bytes, or a struct of bytes and path as Hugging Face datasets write it; `imageColumn` names it.',
     );
-  const names = classNames(file);
+  const named = classNamer(file);
   const own = image.path.replace(/\.bytes$/, '');
-  const named = imageLeaf(file)?.path === image.path ? undefined : own;
+  const other = imageLeaf(file)?.path === image.path ? undefined : own;
   const plain = file.leaves.filter(
     ({ isBinary, isList, path: name }) => !isBinary && !name.startsWith(`${own}.`) && (!isList || lists.includes(name)),
   );
@@ -330,15 +316,8 @@ async function parquetListing(
       const given = paths[row];
       const name = typeof given === 'string' && given !== '' ? given.replace(/^\/+/, '') : 'image';
       const fields: Record<string, string | null> = {};
-      for (const [leaf, column] of values) {
-        const classes = names.get(leaf.path);
-        // -1 is a class that is not known
-        const named = (value: unknown): unknown =>
-          classes && value !== null && value !== undefined ? (classes[Number(value)] ?? '') : value;
-        const value = column[row];
-        fields[leaf.path] = cellText(Array.isArray(value) ? value.map(named) : named(value)) ?? null;
-      }
-      listing.images.push({ at: parquetName('', group.row + row, file.rows, name, named), bytes, fields });
+      for (const [leaf, column] of values) fields[leaf.path] = cellText(named(leaf.path, column[row])) ?? null;
+      listing.images.push({ at: parquetName('', group.row + row, file.rows, name, other), bytes, fields });
     }
   }
   return listing;

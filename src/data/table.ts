@@ -2,16 +2,19 @@
 // caches, git-annex and most people's tables need them). Relative ones start at the table's folder, or at `imageRoot`.
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { count } from '../web/html.js';
 import { DiffmineError } from '../util/errors.js';
 import { formatJson, parseJson } from '../util/json.js';
 import type { DatasetOptions } from './options.js';
+import { classNamer } from './class-names.js';
 import { factsOfAll } from './files.js';
 import { Listing } from './listing.js';
 import { byPath, labelRule, unlabeledWarning } from './label-source.js';
 import { imageFile, nameOfText, systemPath } from './names.js';
 import { isRemote } from './bytes/names.js';
 import { similarPath, useOtherForms } from './similar.js';
-import { ParquetFile } from './bytes/parquet.js';
+import { ParquetFile, type Leaf } from './bytes/parquet.js';
 import { openSource } from './bytes/source.js';
 import { cellText, labelProblem, listedLabel } from './table-labels.js';
 import { csvRecords, textLines, type Delimiter } from './text/index.js';
@@ -57,7 +60,9 @@ function placesOf(columns: readonly string[], options: DatasetOptions, where: st
   return {
     image: columns.indexOf(image),
     label: label === undefined ? undefined : columns.indexOf(label),
-    extra: columns.flatMap((name, i): [string, number][] => (name === image || name === label ? [] : [[name, i]])),
+    extra: columns.flatMap((name, i): [string, number][] =>
+      name === '' || name === image || name === label ? [] : [[name, i]],
+    ),
   };
 }
 
@@ -169,15 +174,24 @@ async function nameOf(
   root: string,
   given: string,
   column: string,
-  fail: (what: string) => DiffmineError,
+  fail: (what: string, hint?: string) => DiffmineError,
 ): Promise<string> {
-  if (given === '') throw fail(`'${column}' is empty`);
-  if (given.includes('\0')) throw fail('the path has a NUL character');
-  const name = isRemote(given) ? nameOfText(given) : tidy(given);
+  if (given === '') throw fail(`'${column}' is empty`, 'Every row needs an image; leave out rows without one.');
+  if (given.includes('\0')) throw fail('the path has a NUL character', 'No file has such a name: fix the table.');
+  const name = isRemote(given) ? nameOfText(given) : tidy(/^file:/i.test(given) ? fileOfUrl(given, fail) : given);
   const below = name.startsWith(`${root}/`) ? name.slice(root.length + 1) : name;
   if (!/[^/]\/\.\.(\/|$)/.test(below)) return below;
   const plain = path.posix.normalize(below);
   return (await same(imageFile(root, below), imageFile(root, plain))) ? plain : below;
+}
+
+/** 'file:///data/a%20b.jpg' -> '/data/a b.jpg' */
+function fileOfUrl(url: string, fail: (what: string, hint?: string) => DiffmineError): string {
+  try {
+    return fileURLToPath(url);
+  } catch {
+    throw fail(`'${url}' is not the URL of a file here`, 'Write file:///FOLDER/IMAGE, or the path by itself.');
+  }
 }
 
 function unfound(
@@ -188,12 +202,14 @@ function unfound(
   { imageRoot }: DatasetOptions,
   fail: (what: string, hint?: string) => DiffmineError,
 ): DiffmineError {
-  if (isFolder) return fail(`'${given}' is a folder, not an image`);
+  if (isFolder) return fail(`'${given}' is a folder, not an image`, 'Write a row for each image, with its path.');
   if (given.includes('\\'))
     return fail(
       `there is no file '${given}'`,
       'This is a Windows path: use forward slashes, and `imageRoot` for the folder that relative paths start at.',
     );
+  if (given.startsWith('~'))
+    return fail(`there is no file '${given}'`, 'A ~ is not read as the home folder here: write the whole path.');
   if (similar !== undefined)
     return fail(`there is no file '${given}'`, `There is '${similar}': upper and lower case are different files here.`);
   return fail(
@@ -223,7 +239,8 @@ async function* csvRows(
     for (const { fields, line } of records) {
       if (!columns) {
         columns = fields.map((column) => column.trim());
-        const twice = columns.find((column, i) => columns?.indexOf(column) !== i);
+        // spreadsheets write a separator for each column that was ever used
+        const twice = columns.find((column, i) => column !== '' && columns?.indexOf(column) !== i);
         if (twice !== undefined)
           throw new DiffmineError(
             'DATASET_INVALID',
@@ -234,7 +251,7 @@ async function* csvRows(
       } else if (fields.length !== columns.length) {
         throw new DiffmineError(
           'DATASET_INVALID',
-          `${name}, line ${line}: ${fields.length} fields, but the header names ${columns.length}.`,
+          `${name}, line ${line}: ${count(fields.length, 'field')}, but the header names ${columns.length}.`,
           'Put fields that contain the separator (a comma, a semicolon or a tab) in double quotes.',
         );
       } else {
@@ -250,11 +267,13 @@ async function* parquetRows(name: string, options: DatasetOptions): AsyncGenerat
   const source = await openSource(nameOfText(name));
   try {
     const file = await ParquetFile.open(source);
-    const label = labelColumnOf(options);
-    // lists are read as labels alone: others may be long, such as embeddings
-    const leaves = file.leaves.filter(
-      ({ isBinary, isList, path: column }) => !isBinary && (!isList || column === label),
-    );
+    const columns = file.leaves.map(({ path: column }) => column);
+    const [image, label] = [imageColumnOf(columns, options), labelColumnOf(options)];
+    const named = classNamer(file);
+    // lists are read as labels alone: others may be long, such as embeddings; some programs do not say that bytes are text
+    const leaves = file.leaves
+      .filter(({ isBinary, isList, path: column }) => column === label || (!isList && (!isBinary || column === image)))
+      .map((leaf) => ({ ...leaf, isBinary: false }));
     for (const group of file.groups) {
       const columns: ArrayLike<unknown>[] = [];
       for (const leaf of leaves) columns.push(await file.values(group, leaf));
@@ -262,7 +281,7 @@ async function* parquetRows(name: string, options: DatasetOptions): AsyncGenerat
         columns: leaves.map(({ path: column }) => column),
         rows: Array.from({ length: group.rows }, (_, row) => ({
           line: group.row + row + 1,
-          values: columns.map((values) => cellText(values[row])),
+          values: columns.map((values, i) => cellText(named((leaves[i] as Leaf).path, values[row]))),
         })),
       };
     }

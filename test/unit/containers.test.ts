@@ -161,6 +161,14 @@ describe('tar shards', () => {
       ['1.json', '\ufeff{"label": "a", "score": NaN}'],
     ]);
     expect(labelsOf(await openDataset(json))).toEqual(['a']);
+    const long = ['12345678901234567890', '12345678901234567891'];
+    await writeTar(json, [
+      ['1.png', png(0)],
+      ['1.json', `{"box": {"label": 5}, "label": ${long[0]}}`],
+      ['2.png', png(1)],
+      ['2.json', `{"label": ${long[1]}}`],
+    ]);
+    expect(labelsOf(await openDataset(json))).toEqual(long);
   });
 
   test('what is no archive, is compressed or cut short is an error', async () => {
@@ -306,6 +314,53 @@ describe('Parquet with image bytes', () => {
     expect(table.images.at(0).extra).toBeUndefined();
     const missing = await write('missing.parquet', `SELECT 'image.png' AS image, 'nan'::DOUBLE AS label`);
     await expect(openDataset(missing)).rejects.toThrow(/line 1: 'label' is empty/);
+  });
+
+  test('labels are what is written: exact decimals, short floats, dates without a time, names of classes, bytes that are text', async () => {
+    const at = where('values');
+    writeFileSync(join(at, 'image.png'), png(0));
+    const select = async (image: string, label: string): Promise<string[]> => {
+      const file = join(at, `${image}.parquet`);
+      const content = image === 'bytes' ? `(SELECT content FROM read_blob('${join(at, 'image.png')}'))` : `'image.png'`;
+      await query(`COPY (SELECT ${content} AS image, unnest(${label}) AS label) TO '${file}' (FORMAT parquet)`);
+      return labelsOf(await openDataset(file)).sort();
+    };
+    for (const image of ['bytes', 'paths']) {
+      expect(await select(image, '[0.57, -1.10, 0.07]::DECIMAL(4, 2)[]')).toEqual(['-1.1', '0.07', '0.57']);
+      const long = ['12345678901234567890123456789', '12345678901234567890123456790'];
+      expect(await select(image, `['${long[0]}', '${long[1]}']::DECIMAL(38, 0)[]`)).toEqual(long);
+      expect(await select(image, '[0.1, 2.5, 16777216]::FLOAT[]')).toEqual(['0.1', '16777216', '2.5']);
+      expect(await select(image, "['2020-01-31', '1969-12-31']::DATE[]")).toEqual(['1969-12-31', '2020-01-31']);
+    }
+    expect(await select('paths', "['Z\u00fcrich'::BLOB]".replace('\u00fc', '\\xC3\\xBC'))).toEqual(['Z\u00fcrich']);
+    const { parquetWriteBuffer } = await import('hyparquet-writer');
+    const write = (name: string, columns: { name: string; data: unknown[] }[], features?: object): string => {
+      const bytes = parquetWriteBuffer({
+        schema: [
+          { name: 'root', num_children: columns.length },
+          ...columns.map((column) => ({
+            name: column.name,
+            type: 'BYTE_ARRAY' as const,
+            converted_type: 'UTF8' as const,
+          })),
+        ],
+        columnData: columns,
+        ...(features ? { kvMetadata: [{ key: 'huggingface', value: JSON.stringify({ info: { features } }) }] } : {}),
+      });
+      writeFileSync(join(at, name), new Uint8Array(bytes));
+      return join(at, name);
+    };
+    const two = { name: 'image', data: ['image.png', 'image.png'] };
+    const latin1 = ['Z\u00fcrich', 'Z\u00f6rich'].map((text) => new Uint8Array(Buffer.from(text, 'latin1')));
+    await expect(openDataset(write('latin1.parquet', [two, { name: 'label', data: latin1 }]))).rejects.toThrow(
+      /latin1\.parquet': the column 'label' has text that is not UTF-8/,
+    );
+    const [a, b] = ['a', 'b'].map((label) => ({ name: 'label', data: [label, label] })) as [typeof two, typeof two];
+    await expect(openDataset(write('twice.parquet', [two, a, b]))).rejects.toThrow(/there are two columns 'label'/);
+    const classes = write('classes.parquet', [two, { name: 'label', data: ['1', '0'] }], {
+      label: { _type: 'ClassLabel', names: ['cat', 'dog'] },
+    });
+    expect(labelsOf(await openDataset(classes))).toEqual(['cat', 'dog']);
   });
 
   test('a folder of splits is its train files; another column is part of the name', async () => {

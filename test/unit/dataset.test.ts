@@ -1,6 +1,7 @@
 // Datasets: folders, CSV, JSONL; what is counted, refused, and how it is ordered. What folders hold besides: folders.test.ts; tables: tables-read.test.ts.
 import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { openDataset } from '../../src/data/dataset.js';
 import { compareCodePoints } from '../../src/data/order.js';
 import { GOLDEN, temporaryFolder, writeFiles } from '../helpers/folders.js';
@@ -122,6 +123,20 @@ describe('a CSV', () => {
     expect((await table('f,g\np/a.jpg,1\n', { imageColumn: 'f', labelColumn: 'g' })).labels).toEqual(['1']);
   });
 
+  test('takes URLs of files; columns without a name are of spreadsheets, and not carried', async () => {
+    const root = folder({ 'p q/a#1.jpg': 'x' });
+    const file = path.join(root, 'set.csv');
+    writeFileSync(file, `,image,label,,\n0,${pathToFileURL(path.join(root, 'p q/a#1.jpg')).href},one,,\n`);
+    const set = await openDataset(file);
+    expect(set.images.map(({ path: image, extra }) => [image, extra])).toEqual([['p q/a#1.jpg', undefined]]);
+  });
+
+  test('says of a ~ that it is not read', async () => {
+    await expect(table('image,label\n~/a.jpg,one\n')).rejects.toMatchObject({
+      hint: expect.stringContaining('whole path') as string,
+    });
+  });
+
   test('keeps the first of repeated pairs and warns', async () => {
     const set = await table('image,label,x\np/a.jpg,one,1\np/a.jpg,one,2\n');
     expect(set.images.map((image) => image.extra)).toEqual([{ x: '1' }]);
@@ -148,6 +163,8 @@ describe('a CSV', () => {
     ['image,label\np/a.jpg,\n', /line 2: 'label' is empty/],
     ['image,label\n,one\n', /line 2: 'image' is empty/],
     ['image,label\np/a.jpg,one,two\n', /line 2: 3 fields, but the header names 2/],
+    ['image,label\np/a.jpg\n', /line 2: 1 field, but the header names 2/],
+    ['image,label\nfile://elsewhere/a.jpg,one\n', /line 2: 'file:\/\/elsewhere\/a\.jpg' is not the URL of a file here/],
     ['image,label\np/a.jpg,"one\n', /line 2: a quote is opened and not closed/],
     ['image,label\n', /has no rows/],
     ['', /has no rows/],

@@ -139,7 +139,7 @@ describe('options', () => {
     writeFileSync(file, `labels: ${written}\nsamples: 50.0\nseed: 0x10\n`);
     const { flags, file: read } = await rawOf(await scan(), { config: file, _: ['scan'] });
     expect({ ...flags, ...read }).toMatchObject({ samples: 50, seed: 16 });
-    expect(read['labels'] == null ? undefined : value(SCAN, 'labels', read['labels'])).toEqual(labels);
+    expect((read['labels'] ?? null) === null ? undefined : value(SCAN, 'labels', read['labels'])).toEqual(labels);
   });
 });
 

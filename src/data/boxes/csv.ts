@@ -1,4 +1,5 @@
 // Boxes in CSV files: the project's own columns, and NIH's BBox_List_2017.csv.
+import { count } from '../../web/html.js';
 import { DiffmineError } from '../../util/errors.js';
 import { readCsv as readRecords } from '../text/index.js';
 import { coordinate, imageName, utf8, type BoxFile, type TruthBox } from './rows.js';
@@ -68,7 +69,7 @@ export function csvBoxes({ name, header, rows }: CsvFile, typicalColumn?: string
     if (record.length !== header.length)
       throw new DiffmineError(
         'DATASET_INVALID',
-        `${where}: ${record.length} fields, but the header names ${header.length}.`,
+        `${where}: ${count(record.length, 'field')}, but the header names ${header.length}.`,
       );
     const text = (from: string | undefined): string | undefined =>
       from === undefined ? undefined : record[header.indexOf(from)] || undefined;

@@ -13,7 +13,7 @@ import { isRemote } from './names.js';
 import { makeFolder } from '../../util/paths.js';
 
 /** Of what is kept, and of how containers are read: another number forgets all listings. */
-const VERSION = 2;
+const VERSION = 3;
 const FOLDER = 'listings';
 
 /** An image in a container. */

@@ -7,6 +7,7 @@ import type { AsyncBuffer, ColumnChunk, CompressionCodec, FileMetaData, SchemaTr
 import { DiffmineError } from '../../util/errors.js';
 import { Kept } from '../../util/kept.js';
 import type { ByteSource } from './byte-source.js';
+import { exact, isDecimal, PARSERS, plainElement } from './parquet-values.js';
 
 /** Rows of one page of a column. */
 interface Page {
@@ -99,7 +100,15 @@ export class ParquetFile {
       row += rows;
       return { row: row - rows, rows, chunks };
     });
-    return new ParquetFile(source, metadata, leavesOf(parquetSchema(metadata)), groups, await codecs());
+    const leaves = leavesOf(parquetSchema(metadata));
+    const twice = leaves.find(({ path }, i) => leaves.findIndex((one) => one.path === path) !== i);
+    if (twice)
+      throw new DiffmineError(
+        'DATASET_INVALID',
+        `'${source.name}': there are two columns '${twice.path}'.`,
+        'Rename one of them.',
+      );
+    return new ParquetFile(source, metadata, leaves, groups, await codecs());
   }
 
   get rows(): number {
@@ -173,11 +182,11 @@ export class ParquetFile {
       pathInSchema: chunk.path_in_schema,
       type: chunk.type,
       codec: chunk.codec,
-      element,
+      element: plainElement(element),
       schemaPath: leaf.tree,
-      parsers: DEFAULT_PARSERS,
+      parsers: { ...DEFAULT_PARSERS, ...PARSERS },
       compressors: this.compressors,
-      utf8: !leaf.isBinary,
+      utf8: !leaf.isBinary && !isDecimal(element),
     };
     const view = new DataView(arrayOf(bytes));
     try {
@@ -186,8 +195,10 @@ export class ParquetFile {
         { groupStart: 0, selectStart: 0, selectEnd: Infinity, groupRows: Infinity },
         decoder,
       );
-      const values =
+      const stored =
         data.length === 1 ? (data[0] as ArrayLike<unknown>) : data.flatMap((part) => Array.from<unknown>(part));
+      const convert = exact(element);
+      const values = convert ? Array.from(stored, (value) => deep(value, convert)) : stored;
       // each optional struct around the column is a list of one value, or of none
       const depth = leaf.tree
         .slice(1, -1)
@@ -200,10 +211,11 @@ export class ParquetFile {
       });
     } catch (cause) {
       if (cause instanceof DiffmineError) throw cause;
+      const isText = (cause as { code?: unknown }).code === 'ERR_ENCODING_INVALID_ENCODED_DATA';
       throw new DiffmineError(
         'DATASET_INVALID',
-        `'${this.source.name}': the column '${leaf.path}' cannot be read: ${(cause as Error).message}.`,
-        undefined,
+        `'${this.source.name}': the column '${leaf.path}' ${isText ? 'has text that is not UTF-8' : `cannot be read: ${(cause as Error).message}`}.`,
+        isText ? 'Write the column as UTF-8.' : undefined,
         { cause },
       );
     }
@@ -255,6 +267,10 @@ export class ParquetFile {
   }
 }
 
+/** Converts a value, or those of a list. */
+const deep = (value: unknown, convert: (value: unknown) => unknown): unknown =>
+  Array.isArray(value) ? value.map((one) => deep(one, convert)) : convert(value);
+
 interface Reader {
   view: DataView<ArrayBuffer>;
   offset: number;
@@ -283,7 +299,7 @@ function leavesOf(root: SchemaTree): Leaf[] {
     if (node.children.length > 0 || tree.length === 1) return;
     const { converted_type: converted, logical_type: logical } = node.element;
     const isText = converted === 'UTF8' || logical?.type === 'STRING' || converted === 'JSON' || converted === 'ENUM';
-    const isBinary = node.element.type === 'BYTE_ARRAY' && !isText;
+    const isBinary = node.element.type === 'BYTE_ARRAY' && !isText && !isDecimal(node.element);
     const isList = list >= 0;
     if (isList && (isBinary || tree.length < 4)) return;
     const path = (isList ? (tree[1] as SchemaTree) : node).path.join('.');
