@@ -1,4 +1,5 @@
 // Checksums of image files.
+import { stat } from 'node:fs/promises';
 import { sha256, sha256File } from '../util/sha256.js';
 import { readMember } from './bytes/member.js';
 import { memberOf } from './bytes/names.js';
@@ -8,5 +9,11 @@ import { systemPath } from './names.js';
 export async function contentOf(file: string): Promise<string | null> {
   const member = memberOf(file);
   if (member) return readMember(file, member).then(sha256, () => null);
-  return sha256File(systemPath(file)).catch(() => null);
+  const place = systemPath(file);
+  // opening a pipe would wait for a writer, and a device may have no end
+  const isFile = await stat(place).then(
+    (status) => status.isFile(),
+    () => false,
+  );
+  return isFile ? sha256File(place).catch(() => null) : null;
 }

@@ -1,6 +1,7 @@
 // File system queries of the readers: entries of a folder, and their kind and size.
 import { stat, type Stats } from 'node:fs';
 import { lstat, readdir } from 'node:fs/promises';
+import path from 'node:path';
 import { together } from '../util/together.js';
 import { DiffmineError } from '../util/errors.js';
 import { isRemote } from './bytes/names.js';
@@ -127,4 +128,10 @@ export async function entriesOf(folder: string): Promise<Entry[]> {
   // perhaps bytes that are not UTF-8
   const raw = await readdir(place, { encoding: 'buffer', withFileTypes: true });
   return raw.map((entry) => ({ name: nameOfBytes(entry.name as unknown as Buffer), kind: kindOf(entry) }));
+}
+
+/** A folder and all that it is in, by real paths: a link to one of them leads back to itself. */
+export function withFoldersAbove(real: string): string[] {
+  const parent = path.posix.dirname(real);
+  return parent === real ? [real] : [real, ...withFoldersAbove(parent)];
 }

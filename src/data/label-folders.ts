@@ -1,7 +1,7 @@
 // A dataset as a folder of label folders: data/1920/a.jpg, data/1920/more/b.jpg, data/1950/c.png.
 import { realpath } from 'node:fs/promises';
 import { DiffmineError } from '../util/errors.js';
-import { entriesOf, factsOfAll, isImage, openingError, UNOPENED, type Entry, type FileFacts } from './files.js';
+import { entriesOf, factsOfAll, isImage, openingError, UNOPENED, withFoldersAbove, type Entry, type FileFacts } from './files.js';
 import { litter, outputFormat, type IgnoreReason } from './ignored.js';
 import { Listing } from './listing.js';
 import { systemPath, textOfName } from './names.js';
@@ -158,7 +158,8 @@ export async function readFolder(root: string, options: FolderOptions = {}): Pro
     );
   }
   found.ignore('besideLabels', held.images.length);
-  const above = [await realpath(systemPath(root), { encoding: 'buffer' }).then((bytes) => bytes.toString('latin1'))];
+  const real = await realpath(systemPath(root), { encoding: 'buffer' });
+  const above = withFoldersAbove(real.toString('latin1'));
   const labels = new Map<string, Label>();
   for (const name of held.folders) {
     const label: Label = { name, label: textOfName(name), images: 0, direct: 0, classes: new Set() };

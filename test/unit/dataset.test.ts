@@ -74,6 +74,14 @@ describe('a folder of label folders', () => {
     expect(set.images.length).toBeLessThan(10);
   });
 
+  test('does not follow links to folders that it is in', async () => {
+    const above = folder({ 'data/a/1.jpg': 'x', 'others/2.jpg': 'x' });
+    symlinkSync('../..', path.join(above, 'data', 'a', 'up'));
+    symlinkSync('/', path.join(above, 'data', 'a', 'root'));
+    const set = await openDataset(path.join(above, 'data'));
+    expect(set.images.map((image) => image.path)).toEqual(['a/1.jpg']);
+  });
+
   test('explains what is wrong if there are no labels', async () => {
     await expect(openDataset(folder({ 'a.jpg': 'x', 'b.png': 'x' }))).rejects.toEqual(
       invalid(/2 images, but no label folders/),

@@ -1,13 +1,16 @@
 // What a dataset's folder holds besides readable images: names that are not UTF-8, litter, entries that cannot be opened, outputs of diffmine, splits.
+import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import path from 'node:path';
 import fc from 'fast-check';
 import sharp from 'sharp';
 import { datasetNotes, measureImage, openDataset, readImage, type Dataset } from '../../src/data/index.js';
+import { contentOf } from '../../src/data/checksums.js';
 import { OUTPUT_MARKERS } from '../../src/data/ignored.js';
 import { imageFile, nameOfBytes, nameOfText, systemPath } from '../../src/data/names.js';
 import { isSplitName } from '../../src/data/splits.js';
+import { sha256 } from '../../src/util/sha256.js';
 import { DEMO_FORMAT } from '../../src/tools/demo/folder.js';
 import { LOCALIZATION_FORMAT } from '../../src/stages/localize/record.js';
 import { MANIFEST, RUN_FORMAT } from '../../src/runs/manifest.js';
@@ -203,6 +206,23 @@ describe('entries that cannot be opened', () => {
     } finally {
       server.close();
     }
+  });
+
+  test('pipes and devices are named, and nothing waits for a writer or reads without an end', async () => {
+    const place = folder({ 'a/1.png': true });
+    const at = (name: string): string => path.join(place, 'a', name);
+    execFileSync('mkfifo', [at('pipe.png')]);
+    symlinkSync('/dev/zero', at('zero.png'));
+    const set = await openDataset(place, { checksum: true });
+    expect(await reasonsOf(set)).toEqual({
+      'a/pipe.png': "IMAGE_UNREADABLE: The image 'pipe.png' cannot be read: it is a named pipe.",
+      'a/zero.png': "IMAGE_UNREADABLE: The image 'zero.png' cannot be read: it is a device.",
+    });
+    expect(await Promise.all(['1.png', 'pipe.png', 'zero.png'].map(async (name) => contentOf(at(name))))).toEqual([
+      sha256(png),
+      null,
+      null,
+    ]);
   });
 
   (asRoot ? test.skip : test)('files and folders without permission', async () => {

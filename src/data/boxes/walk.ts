@@ -1,6 +1,6 @@
 // Lists the files below a folder. Links are followed, because masks are often linked from elsewhere.
 import { realpath, stat } from 'node:fs/promises';
-import { entriesOf, errorCode, openingError } from '../files.js';
+import { entriesOf, errorCode, openingError, withFoldersAbove } from '../files.js';
 import { imageFile, systemPath } from '../names.js';
 
 export interface Walked {
@@ -37,7 +37,7 @@ export async function walk(root: string): Promise<Walked> {
       }
     }
   };
-  await visit('', [await real(root)]);
+  await visit('', withFoldersAbove(await real(root)));
   found.files.sort();
   found.lost.sort((a, b) => (a.path < b.path ? -1 : 1));
   return found;
