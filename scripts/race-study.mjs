@@ -1,10 +1,11 @@
 // What racing saves and what it misses (docs/results/estimator.md, "Racing"), on losses that `node scripts/estimator-study.mjs collect` has written:
 //
 //     node scripts/race-study.mjs CACHE [--seeds 0,1] [--samples 32] [--races 200] [--contrast null|others] [--risk 0.01] [--ends 8,16,32,64,100]
-//       [--controls 0.02] [--images 1000] [--turns 5] [--scores FILE] [--out FILE]
+//       [--controls 0.02] [--images 1000] [--turns 20] [--scores FILE] [--out FILE]
 //
 // A race is one label's contrast over images drawn from all labels' images: those of its own label are the ones with something to find. Seeds are put
-// one after the other for more samples. The exact result is that of all N samples of the same noise.
+// one after the other for more samples. The exact result is that of all N samples of the same noise. Beside the rule: `half`, and the halving schedule of
+// the Diffusion Classifier code, which keeps the best 20, 10 and 5 images per category after 4, 10 and 20 % of the samples: here 20, 10 and 5 times K.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -28,7 +29,7 @@ const { values, positionals } = parseArgs({
     controls: { type: 'string', default: '0' },
     images: { type: 'string', default: '0' },
     'per-image': { type: 'string', default: '5' },
-    /** scores of best patches are kept here between calls */
+    /** scores of best patches are kept here between calls: they are those of one contrast, `--samples`, `--turns` and `--ends` */
     scores: { type: 'string' },
     out: { type: 'string' },
   },
@@ -53,6 +54,23 @@ const HALF = Float32Array.from({ length: 65536 }, (_, bits) => {
 });
 
 const ends = values.ends ? values.ends.split(',').map(Number) : roundEnds(N);
+const byRisk = (risk) => (candidates, top, round) => cutLabel(candidates, { top, rule: 'risk', risk, round, ends });
+const rules = {
+  ...Object.fromEntries(values.risk.split(',').map((risk) => [`risk ${risk}`, { ends, cut: byRisk(Number(risk)) }])),
+  half: {
+    ends: roundEnds(N, 'half'),
+    cut: (candidates, top, round) =>
+      cutLabel(candidates, { top, rule: 'half', risk: 0, round, ends: roundEnds(N, 'half') }),
+  },
+  halving: {
+    ends: [0.04, 0.1, 0.2, 1].map((part) => Math.max(2, Math.round(part * N))),
+    cut: (candidates, top, round) => {
+      const order = candidates.map((_, i) => i).sort((a, b) => candidates[b].scores[0] - candidates[a].scores[0]);
+      const best = new Set(order.slice(0, [20, 10, 5][round] * top));
+      return { keep: candidates.map(({ control }, i) => control || best.has(i)), missed: NaN };
+    },
+  },
+};
 
 /** Q of a polynomial in t for the first n timesteps, as cpp/typicality/spread.cpp */
 function basisOf(timesteps, perSeed) {
@@ -75,10 +93,8 @@ function basisOf(timesteps, perSeed) {
 }
 
 const timesteps = seeds.flatMap((seed) => JSON.parse(readFileSync(join(cache, `seed-${seed}.json`), 'utf8')).timesteps);
-/** Samples that scores are taken after: with `--scores`, later calls may have other `--ends` of these. */
-const GRID = [...ends, 4, 6, 8, 10, 12, 14, 16, 17, 20, 24, 28, 32, 34, 40, 48, 57, 64, 68, 80, N]
-  .sort((a, b) => a - b)
-  .filter((n, i, of) => n <= N && of.indexOf(n) === i);
+/** Samples that scores are taken after. */
+const GRID = [...new Set(Object.values(rules).flatMap((rule) => rule.ends))].sort((a, b) => a - b);
 /** Sample n of a turn. */
 const sampleOf = (turn, n) => (n + Math.round((turn * collected) / turns)) % collected;
 const bases = Array.from({ length: turns }, (_, turn) => {
@@ -173,23 +189,24 @@ function collect() {
 }
 
 /** One race: fraction of calls, and of the exact top K that was found. */
-function race(pool, top, rule) {
+function race(pool, top, { ends, cut }) {
   const controls = Math.ceil(Number(values.controls) * pool.length);
   let alive = pool.map((_, i) => i);
   let [calls, missed] = [0, 0];
   for (let round = 0; round < ends.length; round += 1) {
     calls += alive.length * (ends[round] - (ends[round - 1] ?? 0));
     if (round === ends.length - 1) break;
-    const cut = rule(
-      alive.map((i) => ({ ...pool[i][round], control: i < controls })),
+    const at = GRID.indexOf(ends[round]);
+    const result = cut(
+      alive.map((i) => ({ ...pool[i][at], control: i < controls })),
       top,
       round,
     );
-    missed += cut.missed;
-    alive = alive.filter((_, j) => cut.keep[j]);
+    missed += result.missed;
+    alive = alive.filter((_, j) => result.keep[j]);
   }
   const patches = pool
-    .flatMap((rounds, i) => rounds[ends.length - 1].scores.map((score) => ({ score, i })))
+    .flatMap((rounds, i) => rounds.at(-1).scores.map((score) => ({ score, i })))
     .sort((a, b) => b.score - a.score)
     .slice(0, top);
   const survivors = new Set(alive);
@@ -204,20 +221,14 @@ const mean = (all) => all.reduce((sum, x) => sum + x, 0) / all.length;
 const known = values.scores && existsSync(values.scores);
 const scores = known ? JSON.parse(readFileSync(values.scores, 'utf8')) : collect();
 if (values.scores && !known) writeFileSync(values.scores, JSON.stringify(scores));
-const all = scores.map((of) => of.map((image) => image.map((rounds) => ends.map((end) => rounds[GRID.indexOf(end)]))));
 const rows = [];
-const byRisk = (risk) => (candidates, top, round) => cutLabel(candidates, { top, rule: 'risk', risk, round, ends });
-const rules = {
-  ...Object.fromEntries(values.risk.split(',').map((risk) => [`risk ${risk}`, byRisk(Number(risk))])),
-  half: (candidates, top, round) => cutLabel(candidates, { top, rule: 'half', risk: 0, round, ends }),
-};
 const size = Number(values.images) || images.length;
 for (const part of [24, 10, 5]) {
   for (const [name, rule] of Object.entries(rules)) {
     const results = [];
     for (let r = 0; r < Number(values.races); r += 1) {
       const random = new Random('race', r, part);
-      const pool = all[r % labels.length]
+      const pool = scores[r % labels.length]
         .map((rounds) => ({ rounds, key: random.next() }))
         .sort((a, b) => a.key - b.key)
         .slice(0, size)

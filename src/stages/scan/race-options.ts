@@ -10,19 +10,25 @@ import type { ScanOptions } from './options.js';
 const TOP = defaultsOf(MINING).top;
 /** As shown in src/options/scoring.ts. */
 const RISK = 0.01;
-/** Samples of the first round, a tenth of all: of fewer than 6, errors are too uncertain to keep the stated risk; 10 are enough for any N. */
-const [FEWEST, ENOUGH] = [6, 10];
+/** Samples of the first round, a tenth of all: of fewer than 6, errors are too uncertain to keep the stated risk; 8 are enough for any N. */
+const [FEWEST, ENOUGH] = [6, 8];
+/** Where half of the images leave whatever is known of them. */
+const ENOUGH_FOR_HALF = 10;
 /** Fraction of a label's images that get all samples: an unbiased part of it, for random patches and other controls. */
 const CONTROLS = 0.01;
 
 /**
- * Samples after each round. Each time 1.4 times as many: finer rounds save little more, and each reads the images again. Where half of the images leave
- * they double. The last round is not a small one.
+ * Samples after each round: 1.4 times as many each time, but no more than an eighth of N more, because late rounds would be most of the cost otherwise.
+ * Finer rounds save little more, and each reads the images again. Where half of the images leave they double. The last round is not a small one.
  */
 export function roundEnds(samples: number, rule: RaceOptions['rule'] = 'risk'): number[] {
+  const half = rule === 'half';
+  const first = Math.min(half ? ENOUGH_FOR_HALF : ENOUGH, Math.max(FEWEST, Math.round(samples / 10)));
+  const step = Math.max(2, samples / 8);
+  const next = (n: number): number => (half ? 2 * n : Math.min(Math.SQRT2 * n, n + step));
+  const latest = half ? samples / 1.3 : samples - Math.max(2, step / 2);
   const ends: number[] = [];
-  const first = Math.min(ENOUGH, Math.max(FEWEST, Math.round(samples / 10)));
-  for (let n = first; n < samples / 1.3; n *= rule === 'half' ? 2 : Math.SQRT2) ends.push(Math.round(n));
+  for (let n = first; n <= latest; n = next(n)) ends.push(Math.round(n));
   return [...ends, samples];
 }
 

@@ -4,9 +4,9 @@
 //
 //     v = e^2 (1 - n / N)        that is sigma^2 (1/n - 1/N)
 //
-// so its final score is forecast with center s and variance v, by Student's t, because v is itself estimated. T is the K-th best score so far. An image's
-// patches are above T with probabilities that add up to what would be missed without it; images leave, the least likely first, while the sum stays
-// within the round's part of the risk.
+// so its final score is forecast with center s and variance v, by Student's t, because v is itself estimated and means of few samples have long tails. T
+// is the K-th best score so far. An image's patches are above T with probabilities that add up to what would be missed without it; images leave, the
+// least likely first, while the sum stays within the round's part of the risk.
 // Noise raises T as it raises the best patch of an image. A threshold from the forecasts themselves would count the noise twice and be too high: then
 // images with top patches leave (docs/results/estimator.md, "Racing").
 import type { ImageList } from '../../data/index.js';
@@ -43,9 +43,12 @@ export interface CutResult {
 }
 
 /** Standard errors of few samples are noisy: each counts as many as it has, the mean over similar images as this many. */
-const SMOOTHING = 32;
+const SMOOTHING = 64;
 /** Images on either side, in order of scores, that such a mean is taken over; or 2 % of all, if that is more. */
 const NEIGHBORS = 8;
+
+/** Degrees of freedom of a forecast, 4 (n - 4): fitted, so that what is missed is what was stated after any number of samples. */
+const [FREEDOM, UNUSED] = [4, 4];
 
 /** Controls of a small label: a part of its images, and no more than so many unless the given fraction asks for more. */
 const [PART, ENOUGH] = [0.05, 10];
@@ -120,7 +123,7 @@ function expected(candidates: readonly Candidate[], { top, round, ends }: CutOpt
   const [n, N] = [ends[round] as number, ends.at(-1) as number];
   const variances = remaining(candidates, n, N);
   const threshold = thresholdOf(candidates, top);
-  const freedom = n - 1 + SMOOTHING;
+  const freedom = FREEDOM * Math.max(1, n - UNUSED);
   return candidates.map(({ scores }, i) =>
     scores.reduce(
       (sum, score, place) => sum + chance(score - threshold, Math.sqrt(variances[i]?.[place] ?? 0), freedom),
