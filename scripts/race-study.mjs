@@ -228,17 +228,24 @@ for (const part of [24, 10, 5]) {
     const results = [];
     for (let r = 0; r < Number(values.races); r += 1) {
       const random = new Random('race', r, part);
+      const turn = Math.floor(r / labels.length) % turns;
       const pool = scores[r % labels.length]
         .map((rounds) => ({ rounds, key: random.next() }))
         .sort((a, b) => a.key - b.key)
         .slice(0, size)
-        .map(({ rounds }) => rounds[Math.floor(r / labels.length) % turns]);
-      results.push(race(pool, Math.max(1, Math.round(size / part)), rule));
+        .map(({ rounds }) => rounds[turn]);
+      results.push({ turn, ...race(pool, Math.max(1, Math.round(size / part)), rule) });
     }
+    const byTurn = Array.from({ length: turns }, (_, turn) => results.filter((result) => result.turn === turn))
+      .filter((of) => of.length > 0)
+      .map((of) => mean(of.map(({ calls }) => calls)));
     rows.push({
       part: `1/${part}`,
       rule: name,
       calls: mean(results.map(({ calls }) => calls)),
+      // of the cheapest and the dearest order of the samples
+      cheapest: Math.min(...byTurn),
+      dearest: Math.max(...byTurn),
       recall: mean(results.map(({ recall }) => recall)),
       stated: mean(results.map(({ stated }) => stated)),
       measured: 1 - mean(results.map(({ recall }) => recall)),
