@@ -127,10 +127,11 @@ async function fill({ args, prepare, options, temporary, draws }: Work, fraction
       spawnSync('mount', ['-o', `remount,size=${ROOM}k`, disk]);
       await ok(args, options);
       expect({ fraction, results: results() }).toEqual({ fraction, results: reference });
-      // finished shards were not made again
+      // finished shards were not made again; a race that is over has removed those of its rounds
       const after = contents(disk);
       for (const [name, { written }] of before)
-        if (/\/shards\/\d/.test(name)) expect([name, after.get(name)?.written]).toEqual([name, written]);
+        if (/^(?!.*\/rounds\/).*\/shards\/\d/.test(name))
+          expect([name, after.get(name)?.written]).toEqual([name, written]);
     });
   }
 }
