@@ -13,6 +13,7 @@ import { writeReport } from '../../src/stages/report/report.js';
 import { compare } from '../../src/tools/compare/compare.js';
 import { describeInChromium, launchChromium } from '../helpers/chromium.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
+import { nightlyTest } from '../helpers/nightly.js';
 import { lowContrast, tooWide, unnamed } from '../helpers/in-page.js';
 import { drawImages, writeSyntheticRun, writeSyntheticTrends } from '../helpers/synthetic-run.js';
 
@@ -43,30 +44,50 @@ describeInChromium('pages on small screens', () => {
   const at = (...names: string[]): string => join(folder, ...names);
   let browser: Browser;
 
+  const draw = (name: string, labels: string[], each: number, size = SMALL) =>
+    drawImages(
+      at(`${name}-images`),
+      labels,
+      (n) => Array.from({ length: each }, (_, i) => `${n}/${LONG} ${i}.png`),
+      size,
+    );
+  /** Besides the awkward one: with trends and an evaluation, of many labels, of one. */
+  const OTHERS: Record<string, () => Promise<void>> = {
+    decades: async () => {
+      const decades = await draw('decades', DECADES, 2);
+      const ordered = { labels: DECADES, clusters: 2, features: true, allLabels: true, perImage: 3 };
+      await writeSyntheticRun(at('decades'), at('decades-images'), decades, ordered);
+      await writeSyntheticTrends(at('decades'), decades, DECADES);
+      writeFileSync(
+        at('boxes.csv'),
+        [
+          'image,x,y,w,h,kind',
+          ...decades.map(({ path, hot: { x, y, width, height } }) => `${path},${x},${y},${width},${height},${LONG}`),
+        ].join('\n'),
+      );
+      await writeReport({ run: at('decades') });
+      await evaluate({ run: at('decades'), boxes: at('boxes.csv'), bootstrap: 2, gridImages: 1 });
+    },
+    many: async () => {
+      await writeSyntheticRun(at('many'), at('many-images'), await draw('many', MANY, 1), {
+        labels: MANY,
+        clusters: 1,
+        features: true,
+        allLabels: true,
+        perImage: 1,
+        shardSize: 100,
+      });
+      await writeReport({ run: at('many') });
+    },
+    one: async () => {
+      const [one] = [await draw('one', ['alone'], 3)];
+      await writeSyntheticRun(at('one'), at('one-images'), one, { labels: ['alone'], clusters: 2, features: true });
+      await writeReport({ run: at('one') });
+    },
+  };
+
   beforeAll(async () => {
     browser = await launchChromium();
-    const draw = (name: string, labels: string[], each: number, size = SMALL) =>
-      drawImages(
-        at(`${name}-images`),
-        labels,
-        (n) => Array.from({ length: each }, (_, i) => `${n}/${LONG} ${i}.png`),
-        size,
-      );
-
-    const decades = await draw('decades', DECADES, 2);
-    const ordered = { labels: DECADES, clusters: 2, features: true, allLabels: true, perImage: 3 };
-    await writeSyntheticRun(at('decades'), at('decades-images'), decades, ordered);
-    await writeSyntheticTrends(at('decades'), decades, DECADES);
-    writeFileSync(
-      at('boxes.csv'),
-      [
-        'image,x,y,w,h,kind',
-        ...decades.map(({ path, hot: { x, y, width, height } }) => `${path},${x},${y},${width},${height},${LONG}`),
-      ].join('\n'),
-    );
-    await writeReport({ run: at('decades') });
-    await evaluate({ run: at('decades'), boxes: at('boxes.csv'), bootstrap: 2, gridImages: 1 });
-
     const awkward = await draw('awkward', AWKWARD.slice(0, -1), 2);
     await writeSyntheticRun(at('awkward'), at('awkward-images'), awkward, {
       labels: AWKWARD,
@@ -79,19 +100,6 @@ describeInChromium('pages on small screens', () => {
     rmSync(at('awkward-images', awkward[0]?.path as string));
     await writeReport({ run: at('awkward') });
 
-    await writeSyntheticRun(at('many'), at('many-images'), await draw('many', MANY, 1), {
-      labels: MANY,
-      clusters: 1,
-      features: true,
-      allLabels: true,
-      perImage: 1,
-      shardSize: 100,
-    });
-    await writeReport({ run: at('many') });
-
-    const [one] = [await draw('one', ['alone'], 3)];
-    await writeSyntheticRun(at('one'), at('one-images'), one, { labels: ['alone'], clusters: 2, features: true });
-    await writeReport({ run: at('one') });
     await compare({ run: at('awkward'), other: at('awkward'), out: at('compared') });
 
     mkdirSync(at('located'));
@@ -143,8 +151,8 @@ describeInChromium('pages on small screens', () => {
     await page.close();
   };
 
-  test.each(['decades', 'awkward', 'many', 'one'])('a report of %s', async (run) => {
-    await visit(`${run}/report/index.html`, async (page, address) => {
+  const report = async (run: string): Promise<void> =>
+    visit(`${run}/report/index.html`, async (page, address) => {
       await page.waitForSelector('.label-row');
       const shown = await page.locator('[role=tab]').evaluateAll((tabs) => tabs.map((tab) => tab.id));
       await page.locator('details').evaluateAll((all) => all.forEach((one) => one.setAttribute('open', '')));
@@ -176,6 +184,11 @@ describeInChromium('pages on small screens', () => {
         await page.keyboard.press('Escape');
       }
     });
+
+  test('a report of awkward labels', async () => report('awkward'));
+  nightlyTest.each(Object.entries(OTHERS))('a report of %s', async (run, write) => {
+    await write();
+    await report(run);
   });
 
   test.each([

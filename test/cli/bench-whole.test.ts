@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import type { RankStudy } from '../../src/tools/bench/ranking.js';
 import type { BenchReport } from '../../src/tools/bench/report.js';
 import { temporaryFolder } from '../helpers/folders.js';
+import { nightlyTest } from '../helpers/nightly.js';
 import { cli, hasAddon, ROOT } from './cli.js';
 
 const folder = temporaryFolder();
@@ -14,7 +15,7 @@ const [model, images] = [path.join(golden, 'tiny-sd15'), path.join(golden, 'mini
 const study = (...args: string[]): Promise<{ stdout: string }> =>
   promisify(execFile)(process.execPath, [path.join(ROOT, 'scripts', 'rank-study.mjs'), ...args]);
 
-(hasAddon ? test : test.skip)('rank-study compares scans in two precisions, and refuses others', async () => {
+(hasAddon ? nightlyTest : test.skip)('rank-study compares scans in two precisions, and refuses others', async () => {
   const scan = async (name: string, ...args: string[]): Promise<string> => {
     const out = path.join(folder, name);
     expect(

@@ -11,7 +11,7 @@ import { cli, hasAddon, ROOT } from './cli.js';
 
 const TINY = path.join(ROOT, 'test', 'data', 'golden', 'tiny-sd15');
 
-(hasAddon ? test : test.skip)(
+(hasAddon ? nightlyTest : test.skip)(
   'bench --training gives steps a second of a size and of a model, and nothing else',
   async () => {
     const ran = await cli([

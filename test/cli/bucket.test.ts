@@ -124,7 +124,7 @@ const scanWith = (samples: number, out: string, ...more: string[]): string[] => 
     return [...new Set(keys)].sort();
   };
 
-  test('evaluate gives the figures of a directory, and copies only what it reads', async () => {
+  nightlyTest('evaluate gives the figures of a directory, and copies only what it reads', async () => {
     const boxes = at('boxes.csv');
     writeFileSync(boxes, 'image,x,y,w,h\n1920/1920_0.png,4,4,20,20\n1950/1950_1.png,0,8,20,22\n');
     await ok(cli(['push', at('local'), 's3://runs/evaluated']));
@@ -257,7 +257,7 @@ const scanWith = (samples: number, out: string, ...more: string[]): string[] => 
     expect(await through(storm, 'storm')).toBeGreaterThan(10);
   });
 
-  test('the server is killed and comes back', async () => {
+  nightlyTest('the server is killed and comes back', async () => {
     let killed = false;
     const running = ownProcess(scan('s3://runs/restart', '-v'), {
       onStderr: (text) => {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import sharp from 'sharp';
 import type { CotypicalitySummary } from '../../src/stages/cotypicality/options.js';
 import { resultBytes } from '../helpers/bytes.js';
+import { nightlyTest } from '../helpers/nightly.js';
 import { uniform } from '../helpers/synthetic-run.js';
 import { cli, hasAddon, ROOT } from './cli.js';
 import { filesWithPaths } from '../helpers/folders.js';
@@ -106,7 +107,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
   300_000,
 );
 
-(hasAddon ? test : test.skip)(
+(hasAddon ? nightlyTest : test.skip)(
   'two workers write the same bytes as one process, and group the same places',
   async () => {
     const parts = ['shards', 'skipped.jsonl', 'clusters'];

@@ -165,17 +165,21 @@ const linux = process.platform === 'linux';
     expectSame('none-left');
   }, 300_000);
 
-  test('Ctrl-C stops all of them', async () => {
-    let told = false;
-    const onStderr = (text: string, kill: (signal: NodeJS.Signals) => void): void => {
-      if (!told && / is finished/.test(text)) kill('SIGINT'); // a second one would end it at once
-      told ||= / is finished/.test(text);
-    };
-    const stopped = await cli(command(at('stopped'), '--devices', 'cpu,cpu'), { onStderr });
-    expect(stopped).toMatchObject({ code: 130, signal: null });
-    expect(await cli(command(at('stopped'), '--device', 'cpu'))).toMatchObject({ code: 0 });
-    expectSame('stopped');
-  }, 300_000);
+  nightlyTest(
+    'Ctrl-C stops all of them',
+    async () => {
+      let told = false;
+      const onStderr = (text: string, kill: (signal: NodeJS.Signals) => void): void => {
+        if (!told && / is finished/.test(text)) kill('SIGINT'); // a second one would end it at once
+        told ||= / is finished/.test(text);
+      };
+      const stopped = await cli(command(at('stopped'), '--devices', 'cpu,cpu'), { onStderr });
+      expect(stopped).toMatchObject({ code: 130, signal: null });
+      expect(await cli(command(at('stopped'), '--device', 'cpu'))).toMatchObject({ code: 0 });
+      expectSame('stopped');
+    },
+    300_000,
+  );
 
   test.each([
     [['--devices', 'cpu,0', '--device', 'cpu'], 2, /--device cpu contradict each other/],

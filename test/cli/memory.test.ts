@@ -41,19 +41,19 @@ function peakOf(args: string[]): number {
 
 const SCORE = ['--samples', '2', '--size', '64', '--patch', '8', '--threads', '1', '--dtype', 'fp32'];
 const MACHINE = ['--threads', '1', '--dtype', 'fp32'];
-/** In order: later ones read what earlier ones wrote. [command line, limit in MB] */
-const COMMANDS: [string[], number][] = [
+const FEW_STEPS = ['--model', MODEL, '--inversion-steps', '4', '--inference-steps', '4'];
+/** What loads no model. [command line, limit in MB] */
+const LIGHT: [string[], number][] = [
   [['--help'], 90],
   [['doctor'], 230],
   [['inspect', DATASET], 260],
+];
+/** In order: later ones read what earlier ones wrote. Not `push` and `worker`, which need a server. */
+const COMMANDS: [string[], number][] = [
   [['scan', DATASET, '--model', MODEL, '--out', at('run'), ...SCORE], 480],
   [['mine', at('run'), '--clusters', '2', '--top', '10', '--threads', '1'], 480],
   [['report', at('run')], 330],
   [['export', at('run'), '--format', 'csv', '--out', at('patches.csv')], 260],
-];
-const FEW_STEPS = ['--model', MODEL, '--inversion-steps', '4', '--inference-steps', '4'];
-/** The other commands, in `npm run test:all`. Not `push` and `worker`, which need a server. */
-const OTHERS: [string[], number][] = [
   [['estimate', '--like', 'sd15', '--images', '5000', '--device', 'h100'], 160],
   [['estimate-train', '--like', 'sd15', '--images', '5000', '--device', 'h100'], 160],
   [['train', DATASET, '--new', 'tiny', '--steps', '2', '--train-batch', '2', '--out', at('small'), ...MACHINE], 400],
@@ -80,6 +80,6 @@ suite('on Linux, with an addon: the peak memory of', () => {
     expect(peak).toBeGreaterThan(20);
     expect(peak).toBeLessThan(limit);
   };
-  test.each(named(COMMANDS))('%s', within);
-  nightlyTest.each(named(OTHERS))('%s', within);
+  test.each(named(LIGHT))('%s', within);
+  nightlyTest.each(named(COMMANDS))('%s', within);
 });

@@ -19,7 +19,7 @@ import { join, resolve } from 'node:path';
 import { baseline } from '../../scripts/addon.mjs';
 import { builtAddon } from '../../scripts/build.mjs';
 import { which } from '../../scripts/steps.mjs';
-import { isNightly } from '../helpers/nightly.js';
+import { isNightly, nightlyTest } from '../helpers/nightly.js';
 
 const root = resolve(__dirname, '../..');
 const suite = process.env['DIFFMINE_SKIP_PACKAGE'] === '1' ? describe.skip : describe;
@@ -244,7 +244,7 @@ suite('the packed packages', () => {
     }
   });
 
-  it('are not trusted blindly: an addon that crashes, or of another LibTorch, ends in a reason', () => {
+  nightlyTest('are not trusted blindly: an addon that crashes, or of another LibTorch, ends in a reason', () => {
     const addon = installed('@diffmine', platform, 'diffmine.node');
     const good = readFileSync(addon);
     // taken before, by the tests above: set-up tries it again

@@ -4,7 +4,7 @@ import { pathToFileURL } from 'node:url';
 import type { Connection } from '../../src/pipeline/queue/bull.js';
 import { resultBytes } from '../helpers/bytes.js';
 import { SCAN, startRedisFleet, type Fleet, type RedisFleet, type Running } from '../helpers/fleet.js';
-import { isNightly, nightlyTest } from '../helpers/nightly.js';
+import { nightlyTest } from '../helpers/nightly.js';
 import { hasRedis, type RedisServer } from '../helpers/redis.js';
 import { cli, hasAddon, ROOT } from './cli.js';
 
@@ -37,53 +37,55 @@ const FAULT = pathToFileURL(join(ROOT, 'test', 'support', 'engine-fault.mjs')).h
   afterEach(async () => started.clear());
   afterAll(async () => started.close());
 
-  test('costs no shard an attempt, and its worker ends; another one finishes', async () => {
-    const scan = fleet.run(...SCAN, '--out', at('run'), '--queue');
-    await scan.until(/6 shards in the queue/);
+  nightlyTest(
+    'costs no shard an attempt, and its worker ends; another one finishes',
+    async () => {
+      const scan = fleet.run(...SCAN, '--out', at('run'), '--queue');
+      await scan.until(/6 shards in the queue/);
 
-    const dies = brokenWorker('load dies');
-    expect([await dies.ended, dies.stderr]).toEqual([
-      [4, null],
-      expect.stringMatching(
-        /Refused shard \d .*\ncpu is given up: The process of cpu ended by SIGKILL while it loaded the model, for the 4th time in a row\.\nerror: /,
-      ) as string,
-    ]);
-    expect(await attempts()).toEqual([0, 0, 0, 0, 0, 0]);
+      const dies = brokenWorker('load dies');
+      expect([await dies.ended, dies.stderr]).toEqual([
+        [4, null],
+        expect.stringMatching(
+          /Refused shard \d .*\ncpu is given up: The process of cpu ended by SIGKILL while it loaded the model, for the 4th time in a row\.\nerror: /,
+        ) as string,
+      ]);
+      expect(await attempts()).toEqual([0, 0, 0, 0, 0, 0]);
 
-    if (isNightly) {
       const missing = brokenWorker('load SETUP');
       expect([await missing.ended, missing.stderr]).toEqual([
         [4, null],
         expect.stringMatching(/cpu is given up: The test says so\.\nerror: .*\nhint: Change the device\./) as string,
       ]);
       expect(await attempts()).toEqual([0, 0, 0, 0, 0, 0]);
-    }
 
-    // the model does not fit: another run's may
-    const small = brokenWorker('load OUT_OF_MEMORY');
-    expect([await small.ended, small.stderr]).toEqual([
-      [6, null],
-      expect.stringMatching(
-        /error: Nothing is left but shards that this worker refuses\. The test says so\./,
-      ) as string,
-    ]);
-    expect(await attempts()).toEqual([0, 0, 0, 0, 0, 0]);
+      // the model does not fit: another run's may
+      const small = brokenWorker('load OUT_OF_MEMORY');
+      expect([await small.ended, small.stderr]).toEqual([
+        [6, null],
+        expect.stringMatching(
+          /error: Nothing is left but shards that this worker refuses\. The test says so\./,
+        ) as string,
+      ]);
+      expect(await attempts()).toEqual([0, 0, 0, 0, 0, 0]);
 
-    // it may be the shard: the first one spends an attempt, the second clears it. All are due, or the first one might be taken again before a second.
-    await queue.queue.promoteJobs();
-    const computes = brokenWorker('work INTERNAL');
-    expect([await computes.ended, computes.stderr]).toEqual([
-      [70, null],
-      expect.stringMatching(
-        /Failed at shard \d .*, to be tried again: .*\nRefused shard \d .*\ncpu is given up: cpu failed at two shards in a row: The test says so\.\n/,
-      ) as string,
-    ]);
-    expect(await attempts()).toEqual([0, 0, 0, 0, 0, 1]);
+      // it may be the shard: the first one spends an attempt, the second clears it. All are due, or the first one might be taken again before a second.
+      await queue.queue.promoteJobs();
+      const computes = brokenWorker('work INTERNAL');
+      expect([await computes.ended, computes.stderr]).toEqual([
+        [70, null],
+        expect.stringMatching(
+          /Failed at shard \d .*, to be tried again: .*\nRefused shard \d .*\ncpu is given up: cpu failed at two shards in a row: The test says so\.\n/,
+        ) as string,
+      ]);
+      expect(await attempts()).toEqual([0, 0, 0, 0, 0, 1]);
 
-    expect(await fleet.worker('--exit-when-done').ended).toEqual([0, null]);
-    expect(await scan.ended).toEqual([0, null]);
-    expect(bytesOf('run')).toEqual(bytesOf('reference'));
-  }, 600_000);
+      expect(await fleet.worker('--exit-when-done').ended).toEqual([0, null]);
+      expect(await scan.ended).toEqual([0, null]);
+      expect(bytesOf('run')).toEqual(bytesOf('reference'));
+    },
+    600_000,
+  );
 
   nightlyTest(
     'at one shard only: that shard fails after its attempts, and the device does the others',

@@ -92,20 +92,24 @@ const RACE = ['--samples', '8', '--top', '1', '--race-risk', '0.3', '--race'];
     300_000,
   );
 
-  test('a run that was moved is worked on where it was found', async () => {
-    const scan = fleet.run(...SCAN, '--out', at('first-place'), '--queue');
-    await scan.until(/6 shards in the queue/);
-    scan.child.kill('SIGTERM');
-    expect(await scan.ended).toEqual([130, null]);
+  nightlyTest(
+    'a run that was moved is worked on where it was found',
+    async () => {
+      const scan = fleet.run(...SCAN, '--out', at('first-place'), '--queue');
+      await scan.until(/6 shards in the queue/);
+      scan.child.kill('SIGTERM');
+      expect(await scan.ended).toEqual([130, null]);
 
-    const env = { DIFFMINE_QUEUE: redis.url };
-    expect(await cli(['cancel', at('first-place')], { env })).toMatchObject({ code: 0 });
-    renameSync(at('first-place'), at('second-place'));
-    expect(await cli(['retry', at('second-place')], { env })).toMatchObject({ code: 0 });
-    expect(await fleet.worker('--exit-when-done').ended).toEqual([0, null]);
-    expect(existsSync(at('first-place'))).toBe(false);
-    expect(bytesOf('second-place')).toEqual(reference);
-  }, 300_000);
+      const env = { DIFFMINE_QUEUE: redis.url };
+      expect(await cli(['cancel', at('first-place')], { env })).toMatchObject({ code: 0 });
+      renameSync(at('first-place'), at('second-place'));
+      expect(await cli(['retry', at('second-place')], { env })).toMatchObject({ code: 0 });
+      expect(await fleet.worker('--exit-when-done').ended).toEqual([0, null]);
+      expect(existsSync(at('first-place'))).toBe(false);
+      expect(bytesOf('second-place')).toEqual(reference);
+    },
+    300_000,
+  );
 
   test('a model that gives NaN fails each shard once; status names them; retry and cancel', async () => {
     const model = at('nan-model');
@@ -139,28 +143,32 @@ const RACE = ['--samples', '8', '--top', '1', '--race-risk', '0.3', '--race'];
     expect((await cli(['status', at('nan')], { env })).stdout).toMatch(/Cancelled: .*retry/);
   }, 300_000);
 
-  test('a race across two workers; a run of another version is refused', async () => {
-    const options = [...SCAN, ...RACE];
-    expect(await cli([...options, '--out', at('race-reference')])).toMatchObject({ code: 0 });
-    for (const shard of [0, 1, 2, 3])
-      await queue.queue.add('shard', { run: at('reference'), id: 'other', shard, version: '0.0.0' });
-    const workers = [fleet.worker(), fleet.worker('--metrics', '0')];
-    const scan = fleet.run(...options, '--out', at('race'), '--queue');
-    expect(await scan.ended).toEqual([0, null]);
-    expect(scan.stdout).toMatch(/Racing made \d+ of/);
-    expect(bytesOf('race', 'race.json')).toEqual(bytesOf('race-reference', 'race.json'));
-    expect(readdirSync(at('race'))).not.toContain('rounds');
-    expect(workers.map(({ stderr }) => stderr).join('')).toMatch(
-      /Refused shard \d of .*: The run was begun by diffmine 0\.0\.0, this worker is /,
-    );
-    for (const { stderr } of workers) expect((stderr.match(/Refused/g) ?? []).length).toBeLessThanOrEqual(1); // once a minute
-    const port = /Metrics: http:\/\/localhost:(\d+)/.exec(workers[1]?.stderr ?? '')?.[1];
-    const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
-    expect(metrics).toMatch(/^diffmine_unet_calls_total \d+$/m);
-    expect(metrics).toMatch(/^diffmine_shards_total\{device="cpu",outcome="done"\} \d+$/m);
-    expect(metrics).toMatch(/^diffmine_queue_jobs\{state="waiting"\} \d+$/m);
-    expect(metrics).toMatch(/^diffmine_device_memory_bytes\{device="cpu",kind="weights"\} \d+$/m);
-  }, 300_000);
+  nightlyTest(
+    'a race across two workers; a run of another version is refused',
+    async () => {
+      const options = [...SCAN, ...RACE];
+      expect(await cli([...options, '--out', at('race-reference')])).toMatchObject({ code: 0 });
+      for (const shard of [0, 1, 2, 3])
+        await queue.queue.add('shard', { run: at('reference'), id: 'other', shard, version: '0.0.0' });
+      const workers = [fleet.worker(), fleet.worker('--metrics', '0')];
+      const scan = fleet.run(...options, '--out', at('race'), '--queue');
+      expect(await scan.ended).toEqual([0, null]);
+      expect(scan.stdout).toMatch(/Racing made \d+ of/);
+      expect(bytesOf('race', 'race.json')).toEqual(bytesOf('race-reference', 'race.json'));
+      expect(readdirSync(at('race'))).not.toContain('rounds');
+      expect(workers.map(({ stderr }) => stderr).join('')).toMatch(
+        /Refused shard \d of .*: The run was begun by diffmine 0\.0\.0, this worker is /,
+      );
+      for (const { stderr } of workers) expect((stderr.match(/Refused/g) ?? []).length).toBeLessThanOrEqual(1); // once a minute
+      const port = /Metrics: http:\/\/localhost:(\d+)/.exec(workers[1]?.stderr ?? '')?.[1];
+      const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+      expect(metrics).toMatch(/^diffmine_unet_calls_total \d+$/m);
+      expect(metrics).toMatch(/^diffmine_shards_total\{device="cpu",outcome="done"\} \d+$/m);
+      expect(metrics).toMatch(/^diffmine_queue_jobs\{state="waiting"\} \d+$/m);
+      expect(metrics).toMatch(/^diffmine_device_memory_bytes\{device="cpu",kind="weights"\} \d+$/m);
+    },
+    300_000,
+  );
 
   test('a machine without a GPU begins a run for workers that have one; a worker without one refuses it', async () => {
     const scan = fleet.run(...SCAN.map((word) => (word === 'cpu' ? 'cuda' : word)), '--out', at('gpus'), '--queue');

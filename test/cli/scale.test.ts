@@ -34,7 +34,7 @@ nightlyTest('planning and resuming take less than 250 bytes per image', () => {
   expect(peak(many, 'resume') - peak(few, 'resume')).toBeLessThan(limit);
 });
 
-test('ranking works in parts', () => {
+nightlyTest('ranking works in parts', () => {
   for (const stage of ['plan', 'finish']) peak(10_000, stage);
   expect(peak(10_000, 'rank')).toBeLessThan(1000);
 });

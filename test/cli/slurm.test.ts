@@ -98,7 +98,7 @@ test('without sbatch it says what to do', async () => {
     expect(bytes('sparse')).toEqual(references[SHORT]);
   });
 
-  test('requeues a task that is killed', async () => {
+  nightlyTest('requeues a task that is killed', async () => {
     expect(await slurm.finished(interrupted['killed'] ?? '')).toEqual(['COMPLETED']);
     expect(logs('killed')).toContain('exit code 137: requeued');
     expect(bytes('killed')).toEqual(references[LONG]);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import sharp from 'sharp';
 import { terminalOf } from '../../src/cli/streams.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
-import { isNightly } from '../helpers/nightly.js';
+import { isNightly, nightlyTest } from '../helpers/nightly.js';
 import { drawImages, writeSyntheticRun } from '../helpers/synthetic-run.js';
 import { hasAddon, ROOT } from './cli.js';
 
@@ -107,7 +107,7 @@ describe('stderr', () => {
     });
   });
 
-  (hasAddon && FULL ? test : test.skip)('a scan in worker processes finishes', () => {
+  (hasAddon && FULL ? nightlyTest : test.skip)('a scan in worker processes finishes', () => {
     const scan = `scan drawn --model '${join(GOLDEN, 'tiny-sd15')}' --out workers --samples 1 --batch 4 --patch 16 --shard-size 1 --device cpu --threads 1 --workers 2 -v --json`;
     const { code, stdout } = shell(`diffmine ${scan} 2> /dev/full`);
     expect(code).toBe(0);

@@ -9,7 +9,7 @@ import { autoDtype } from '../../src/runs/dtype.js';
 import { readMetrics } from '../../src/stages/train/journal.js';
 import { writeWorld } from '../../src/tools/world/world.js';
 import { temporaryFolder } from '../helpers/folders.js';
-import { isNightly } from '../helpers/nightly.js';
+import { isNightly, nightlyTest } from '../helpers/nightly.js';
 import { cli, hasAddon, ROOT } from './cli.js';
 
 const GOLDEN = path.join(ROOT, 'test', 'data', 'golden');
@@ -445,8 +445,10 @@ beforeAll(async () => {
     ).toMatchObject({ code: 0 });
   }, 300_000);
 
-  const prompts: [string, string[]] = ['prompts', ['--text-encoder', path.join(GOLDEN, 'tiny-sd15')]];
-  test.each<[string, string[]]>(isNightly ? [prompts, ['classes', []]] : [prompts])(
+  nightlyTest.each<[string, string[]]>([
+    ['prompts', ['--text-encoder', path.join(GOLDEN, 'tiny-sd15')]],
+    ['classes', []],
+  ])(
     'makes a latent model of %s from scratch',
     async (conditioning, more) => {
       const out = at(`latent-${conditioning}`);

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Quality, TranslateSummary } from '../../src/stages/translate/options.js';
 import { resultBytes } from '../helpers/bytes.js';
-import { isNightly } from '../helpers/nightly.js';
+import { nightlyTest } from '../helpers/nightly.js';
 import { cli, hasAddon, ROOT } from './cli.js';
 import { filesWithPaths } from '../helpers/folders.js';
 
@@ -108,8 +108,8 @@ const command = [
   300_000,
 );
 
-(hasAddon ? test : test.skip)(
-  `translate: two workers${isNightly ? ', or a process on each of two devices,' : ''} write the same bytes as one process`,
+(hasAddon ? nightlyTest : test.skip)(
+  'translate: two workers, or a process on each of two devices, write the same bytes as one process',
   async () => {
     const shared = command.filter((word, i) => word !== '--device' && command[i - 1] !== '--device');
     const line = (out: string, ...how: string[]): string[] => [
@@ -133,7 +133,10 @@ const command = [
     expect(await cli(line('one', '--device', 'cpu'))).toMatchObject({ code: 0 });
     const reference = resultBytes(at('one'), parts);
     expect(Object.keys(reference)).toHaveLength(4 + 1 + 4 * 3);
-    for (const how of [['--device', 'cpu', '--workers', '2'], ...(isNightly ? [['--devices', 'cpu,cpu']] : [])]) {
+    for (const how of [
+      ['--device', 'cpu', '--workers', '2'],
+      ['--devices', 'cpu,cpu'],
+    ]) {
       const out = how[0] === '--devices' ? 'devices' : 'workers';
       const { code, stdout, stderr } = await cli(line(out, ...how));
       expect({ code, stderr }).toMatchObject({ code: 0 });

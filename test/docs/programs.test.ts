@@ -14,8 +14,10 @@ const folder = temporaryFolder();
 const names = readdirSync(__dirname)
   .filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts'))
   .map((name) => basename(name, '.ts'));
+/** They scan twice, or a whole dataset. */
+const LONG = ['compare', 'demo', 'stages'];
 /** `read` reads the run of `mine`. */
-const order = ['mine', ...names.filter((name) => name !== 'mine' && name !== 'demo')];
+const order = ['mine', ...names.filter((name) => name !== 'mine' && !LONG.includes(name))];
 
 /** What the program prints; it is an ESM module of a project that installed diffmine. */
 async function runProgram(name: string): Promise<string> {
@@ -74,6 +76,7 @@ const CHECKS: Record<string, (stdout: string) => void> = {
     expect(Object.keys(CHECKS).sort()).toEqual([...names].sort());
   });
 
-  test.each(order)('%s', async (name) => CHECKS[name]?.(await runProgram(name)), 600_000);
-  nightlyTest('demo', async () => CHECKS['demo']?.(await runProgram('demo')), 600_000);
+  const runs = async (name: string): Promise<void> => CHECKS[name]?.(await runProgram(name));
+  test.each(order)('%s', runs, 600_000);
+  nightlyTest.each(LONG)('%s', runs, 600_000);
 });

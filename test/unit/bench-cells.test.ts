@@ -70,7 +70,7 @@ test('a cell that does not fit is skipped with the reason, the others are measur
   );
 });
 
-test('a class model has stages too; none encodes images', async () => {
+nightlyTest('a class model has stages too; none encodes images', async () => {
   const subject = await openSubject('synthetic:demo');
   const only = { ...options, batches: [4], stages: true };
   const {

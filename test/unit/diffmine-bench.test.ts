@@ -6,6 +6,7 @@ import { benchCells, planCells } from '../../src/tools/bench/cells.js';
 import { openSubject } from '../../src/tools/bench/subject.js';
 import { buildInfo, devices, drawNoise, Engine, float32 } from '../../src/engine/index.js';
 import { addonPath } from '../../src/engine/locate.js';
+import { isNightly } from '../helpers/nightly.js';
 
 // `npm test` builds it beside the C++ tests.
 const folder = dirname(addonPath() ?? '');
@@ -13,6 +14,7 @@ const program = [folder, dirname(folder)]
   .map((place) => join(place, 'diffmine_bench'))
   .find((file) => existsSync(file));
 const run = program !== undefined || process.env['CI'] === 'true' ? test : test.skip;
+const nightlyRun = isNightly ? run : test.skip;
 
 interface Line {
   bench: string;
@@ -39,7 +41,7 @@ function lines(...args: string[]): Line[] {
   return parse(text);
 }
 
-run('a cell has the model, counts and units of diffmine bench, and computes the same', async () => {
+nightlyRun('a cell has the model, counts and units of diffmine bench, and computes the same', async () => {
   const [cell, operators, ...others] = lines(
     'unet',
     '--dtype',
@@ -129,7 +131,7 @@ run('a cell has the model, counts and units of diffmine bench, and computes the 
   expect(rows.reduce((sum, { percent }) => sum + percent, 0)).toBeLessThanOrEqual(100.1);
 });
 
-run('what cannot be measured is a line, and the rest is measured', () => {
+nightlyRun('what cannot be measured is a line, and the rest is measured', () => {
   const args = ['unet', '--dtype', 'fp16,bf16', '--latents', '16', '--batch', '2', '--tune', 'off', '--repeats', '1'];
   let measured: Line[] = [];
   try {
