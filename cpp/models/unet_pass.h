@@ -28,7 +28,7 @@ struct Pass {
   at::Tensor time;  // SiLU(time embedding) [inputs or rows, T], every resnet starts from it
   const Observer* observer;
   bool checkpointing = false;
-  PixelSize size;
+  PixelSize size{};
 
   // [inputs, ...] -> [inputs * fan_out, ...], each row repeated; channels_last stays.
   at::Tensor expand(const at::Tensor& x) const {
