@@ -1,5 +1,7 @@
 // The command line: parses flags with yargs, runs the command, prints its result or error, and sets the exit code.
 // It loads the module of the command that is called, and nothing large, so that --help is fast.
+import { isUtf8 } from 'node:buffer';
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { DiffmineError, EXIT_CODES, asDiffmineError } from '../util/errors.js';
 import type { Group } from '../options/option.js';
@@ -31,6 +33,7 @@ export async function main(words: string[]): Promise<number> {
   const output = new Output({ json: has('--json'), quiet: has('--quiet', '-q'), verbose: has('--verbose', '-v') });
   let exitCode: number;
   try {
+    refuseBytes(words);
     exitCode = await parse(argv, flags, output);
   } catch (thrown) {
     const error = asDiffmineError(thrown);
@@ -40,6 +43,26 @@ export async function main(words: string[]): Promise<number> {
   }
   process.exitCode = exitCode;
   return exitCode;
+}
+
+/**
+ * Node gives arguments as text, in which U+FFFD is in the place of bytes that are not UTF-8: another file would be read or written.
+ *
+ * @throws INVALID_ARGUMENT
+ */
+function refuseBytes(words: readonly string[]): void {
+  const replaced = words.find((word) => word.includes('\ufffd'));
+  if (replaced === undefined) return;
+  try {
+    if (isUtf8(readFileSync('/proc/self/cmdline'))) return;
+  } catch {
+    return; // no Linux: arguments are text
+  }
+  throw new DiffmineError(
+    'INVALID_ARGUMENT',
+    `The argument ${JSON.stringify(replaced)} is not UTF-8.`,
+    'Rename the file or folder, or make a link to it with a name in UTF-8 and give that. Names below a folder may be any bytes.',
+  );
 }
 
 /** `estimate train` is a command of its own; a dataset of that name is given as ./train. */

@@ -1,7 +1,16 @@
 // A dataset as a folder of label folders: data/1920/a.jpg, data/1920/more/b.jpg, data/1950/c.png.
 import { realpath } from 'node:fs/promises';
 import { DiffmineError } from '../util/errors.js';
-import { entriesOf, factsOfAll, isImage, openingError, UNOPENED, withFoldersAbove, type Entry, type FileFacts } from './files.js';
+import {
+  entriesOf,
+  factsOfAll,
+  isImage,
+  openingError,
+  UNOPENED,
+  withFoldersAbove,
+  type Entry,
+  type FileFacts,
+} from './files.js';
 import { litter, outputFormat, type IgnoreReason } from './ignored.js';
 import { Listing } from './listing.js';
 import { systemPath, textOfName } from './names.js';

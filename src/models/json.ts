@@ -34,6 +34,9 @@ export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/** The beginning of a value that is too long for a message, such as a list of a thousand numbers. */
+const cut = (text: string): string => (text.length > 80 ? `${text.slice(0, 77)}...` : text);
+
 /** Typed access to one configuration file. A key that is absent takes its default; without a default it is required. */
 export class ConfigReader {
   constructor(
@@ -159,7 +162,7 @@ export class ConfigReader {
   unsupported(key: string, value: unknown, supported: string): DiffmineError {
     return new DiffmineError(
       'MODEL_UNSUPPORTED',
-      `'${this.file}': ${key} = ${formatJson(value)} is not supported.`,
+      `'${this.file}': ${key} = ${cut(formatJson(value))} is not supported.`,
       `Supported: ${supported}.`,
     );
   }
@@ -167,7 +170,7 @@ export class ConfigReader {
   private read<T>(key: string, fallback: T | undefined, fits: (value: unknown) => value is T, expected: string): T {
     const value = this.values[key] ?? fallback;
     if (value === undefined) throw this.missing(key);
-    if (!fits(value)) throw this.invalid(`'${key}' is ${formatJson(value)} instead of ${expected}`);
+    if (!fits(value)) throw this.invalid(`'${key}' is ${cut(formatJson(value))} instead of ${expected}`);
     return value;
   }
 }

@@ -17,6 +17,9 @@ import { hashWeights } from './weights.js';
 /** The name of the file in a folder of low-rank updates, as diffusers has it. */
 export const LORA_WEIGHTS = 'pytorch_lora_weights.safetensors';
 
+const FORMATS = 'Give a LoRA in the format of diffusers, PEFT or kohya.';
+/** Other ways to store an update, which LyCORIS writes: LoHa, LoKr, IA3, OFT. */
+const LYCORIS = /\.(?:hada_|lokr_|oft_|on_input$|diff)/;
 const MERGE = 'Merge it into the model with the tool that made it.';
 
 /** 'FILE[:scale]'. A file may have a colon in its name. */
@@ -104,18 +107,21 @@ async function updatesOf(
     else if (name.endsWith('.alpha')) of(name.slice(0, -'.alpha'.length)).alpha = name;
     else stray.push(name);
   }
-  const refuse = (what: string, names: readonly string[], hint = MERGE): DiffmineError =>
+  const refuse = (
+    what: string,
+    names: readonly string[],
+    hint = MERGE,
+    code: 'MODEL_UNSUPPORTED' | 'MODEL_INVALID' = 'MODEL_UNSUPPORTED',
+  ): DiffmineError =>
     new DiffmineError(
-      'MODEL_UNSUPPORTED',
+      code,
       `'${file}' ${what}: ${names.slice(0, 3).join(', ')}${names.length > 3 ? ` and ${names.length - 3} more` : ''}.`,
       hint,
     );
-  if (modules.size === 0)
-    throw new DiffmineError(
-      'MODEL_INVALID',
-      `'${file}' has no LoRA weights.`,
-      'Give a LoRA in the format of diffusers, PEFT or kohya.',
-    );
+  if (modules.size === 0 && stray.length === 0)
+    throw new DiffmineError('MODEL_INVALID', `'${file}' has no tensors.`, FORMATS);
+  if (modules.size === 0 && !stray.some((name) => LYCORIS.test(name)))
+    throw refuse('has no LoRA weights, but', stray, FORMATS, 'MODEL_INVALID');
   if (stray.length > 0)
     throw refuse(
       'has tensors that cannot be applied (only linear LoRA can, and that of convolutions without a middle)',

@@ -22,7 +22,7 @@ import { DirectoryStore } from './store/directory-store.js';
 import { openStore } from './store/open.js';
 import type { RunStore } from './store/store.js';
 import type { Row } from './tables.js';
-import { makeFolder } from '../util/paths.js';
+import { fileInTheWay, makeFolder } from '../util/paths.js';
 
 /** A manifest and its list. */
 export interface Opened<M extends ShardedManifest, R extends Row> {
@@ -132,6 +132,13 @@ export async function checkVacant(place: string, noun: string): Promise<void> {
 }
 
 async function refuseForeign(store: RunStore, place: string, noun: string): Promise<void> {
+  const file = isBucket(store.place) ? undefined : await fileInTheWay(store.path);
+  if (file !== undefined)
+    throw new DiffmineError(
+      'INVALID_ARGUMENT',
+      `${file} is a file, not a folder.`,
+      'Give `out` a new or empty folder.',
+    );
   const own = ['shards', 'locks', 'index', MANIFEST, LIST];
   const ours = (name: string): boolean =>
     own.includes(name) ||

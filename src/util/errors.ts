@@ -72,6 +72,25 @@ export const reasonAlone = (error: DiffmineError): string => error.reason ?? `ca
 /** 'skipped a.png, which cannot be read: the file is empty.' */
 export const because = (what: string, image: string, reason: string): string => `${what} ${image}, which ${reason}`;
 
+const FILES = {
+  what: 'too many files are open',
+  hint: 'Raise the limit, such as ulimit -n 4096, and run the same command again.',
+};
+const PERMISSION = {
+  what: 'permission denied',
+  hint: 'Check the permissions of the file and of the folders above it.',
+};
+/** What a system's error means for a path, and what to do about it. */
+const SYSTEM: Partial<Record<string, { what: string; hint: string }>> = {
+  EACCES: PERMISSION,
+  EPERM: PERMISSION,
+  ENOTDIR: { what: 'a part of it is a file, not a folder', hint: 'Give another path, or remove the file.' },
+  ENAMETOOLONG: { what: 'it is too long for the file system', hint: 'Give a shorter path.' },
+  ELOOP: { what: 'its links form a loop', hint: 'Give the path of the file itself.' },
+  EMFILE: FILES,
+  ENFILE: FILES,
+};
+
 /** Any thrown value as a DiffmineError: native errors keep code and hint, system errors become IO, the rest INTERNAL. */
 export function asDiffmineError(thrown: unknown): DiffmineError {
   if (thrown instanceof DiffmineError) return thrown;
@@ -104,7 +123,11 @@ export function asDiffmineError(thrown: unknown): DiffmineError {
       { cause: thrown },
     );
   }
-  if (typeof error.code === 'string' && typeof error.syscall === 'string')
-    return new DiffmineError('IO', message, undefined, { cause: thrown });
+  if (typeof error.code === 'string' && typeof error.syscall === 'string') {
+    const { what, hint } = SYSTEM[error.code] ?? {};
+    const told =
+      what === undefined || typeof error.path !== 'string' ? message : `'${error.path}' cannot be used: ${what}.`;
+    return new DiffmineError('IO', told, hint, { cause: thrown });
+  }
   return new DiffmineError('INTERNAL', message, undefined, { cause: thrown });
 }

@@ -13,6 +13,13 @@ export async function isFolder(path: string): Promise<boolean> {
   return (await stat(path).catch(() => undefined))?.isDirectory() ?? false;
 }
 
+/** The file that is in the place of a folder, or of one above it. */
+export async function fileInTheWay(folder: string): Promise<string | undefined> {
+  const status = await stat(folder).catch(() => undefined);
+  if (status) return status.isDirectory() ? undefined : folder;
+  return dirname(folder) === folder ? undefined : fileInTheWay(dirname(folder));
+}
+
 /** Makes a folder and those above it. Node's own recursive `mkdir` reports what it does not expect, such as EROFS and EDQUOT, as ENOENT. */
 export async function makeFolder(path: string): Promise<void> {
   try {

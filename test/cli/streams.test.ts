@@ -158,3 +158,11 @@ describe('the terminal', () => {
     expect(shell('diffmine export run', { FORCE_COLOR: '1', TERM: 'xterm' }).stdout).not.toContain('\x1b');
   });
 });
+
+inLinux('an argument that is not UTF-8 is refused: Node reads it as another name', () => {
+  const { code, stderr } = shell("diffmine inspect $'images\\xff'");
+  expect(code).toBe(2);
+  expect(stderr).toMatch(/^error: The argument "images\ufffd" is not UTF-8\.\nhint: Rename/);
+  const known = shell("diffmine inspect 'images\ufffd'");
+  expect(known.stderr).toContain('There is no file or folder');
+});

@@ -208,6 +208,23 @@ describe('COCO', () => {
       /annotations\[0\] and annotations\[1\] have the same id 1 \(bbox \[1,2,3,4\] and bbox \[5,5,5,5\]\)/,
     ],
     [
+      'a number and a word',
+      { images: [...images, { id: '1', file_name: 'c.jpg' }], categories, annotations },
+      /images\[0\] and images\[2\] have the same id "1"/,
+    ],
+    [
+      'images, beyond 2^53',
+      {
+        images: [
+          { id: 2 ** 60, file_name: 'a' },
+          { id: 2 ** 60 + 1, file_name: 'b' },
+        ],
+        categories,
+        annotations: [],
+      },
+      /the same id 1152921504606847000/,
+    ],
+    [
       'images, by a word',
       {
         images: [
@@ -221,6 +238,16 @@ describe('COCO', () => {
     ],
   ])('duplicate ids of %s', async (_, root, message) => {
     await expect(read(root)).rejects.toEqual(invalid(message));
+  });
+
+  test('ids are the same as numbers and as words', async () => {
+    const boxes = async (root: object): Promise<unknown> => ((await read(root)) as { boxes: unknown }).boxes;
+    const words = await boxes({
+      images,
+      categories: categories.map(({ id, name }) => ({ id: String(id), name })),
+      annotations: annotations.map((one) => ({ ...one, image_id: String(one.image_id) })),
+    });
+    expect(words).toEqual(await boxes({ images, categories, annotations }));
   });
 
   test.each([

@@ -14,6 +14,7 @@ import {
   writeFileAtomic,
   writeFolderAtomic,
 } from '../../src/runs/atomic.js';
+import { checkVacant } from '../../src/runs/begin.js';
 import { LockFolder } from '../../src/runs/lock-folder.js';
 import { asDiffmineError } from '../../src/util/errors.js';
 import { makeFolder } from '../../src/util/paths.js';
@@ -256,4 +257,25 @@ test.each([
     message,
     hint: `${hint} run the same command again: finished work is kept.`,
   });
+});
+
+test.each([
+  ['EACCES', "'/data/run' cannot be used: permission denied.", /permissions/],
+  ['ENOTDIR', "'/data/run' cannot be used: a part of it is a file, not a folder.", /another path/],
+  ['EMFILE', "'/data/run' cannot be used: too many files are open.", /ulimit -n/],
+])('%s is told in words, with what to do', (code, message, hint) => {
+  const told = asDiffmineError(Object.assign(failure(code), { path: '/data/run', syscall: 'open' }));
+  expect(told).toMatchObject({ code: 'IO', message, hint: expect.stringMatching(hint) as unknown });
+});
+
+test('a run is not begun where a file is, or below one', async () => {
+  const file = join(folder, 'notes.txt');
+  writeFileSync(file, 'x');
+  for (const place of [file, join(file, 'a', 'run')])
+    await expect(checkVacant(place, 'run')).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: `${file} is a file, not a folder.`,
+      hint: 'Give `out` a new or empty folder.',
+    });
+  await checkVacant(join(folder, 'new', 'run'), 'run');
 });

@@ -1,5 +1,6 @@
 // JSON as Python and Windows editors write it, read and written.
 import fc from 'fast-check';
+import { ConfigReader } from '../../src/models/json.js';
 import { decodeJson, formatJson, parseJson } from '../../src/util/json.js';
 
 /** JSON of Python's json.dump: as JSON.stringify, but for numbers that are not finite. */
@@ -171,3 +172,8 @@ function zeros(value: unknown): unknown {
     return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, zeros(one)]));
   return value;
 }
+
+test('a message shows the beginning of a long value', () => {
+  const { message } = new ConfigReader('config.json', {}).unsupported('betas', Array(1000).fill(0.001), 'null');
+  expect(message).toMatch(/^'config\.json': betas = \[0\.001,.{60,80}\.\.\. is not supported\.$/);
+});

@@ -173,6 +173,20 @@ test('names that kohya keeps for SDXL: every module of the original UNet', async
   ).toEqual(Object.fromEntries(modules.map(({ module, weight }) => [module, weight])));
 });
 
+test('a file of no LoRA is named by what it has', async () => {
+  const of = async (tensors: Record<string, Tensor>): Promise<unknown> => {
+    const file = path.join(root, `other${++files}.safetensors`);
+    writeSafetensors(file, tensors);
+    return openModel(sd15, { lora: [file] });
+  };
+  await expect(of({ 'lora_unet_x.hada_w1_a': some([2], 1) })).rejects.toEqual(
+    error('MODEL_UNSUPPORTED', /cannot be applied .*: lora_unet_x\.hada_w1_a\.$/, /Merge it into the model/),
+  );
+  await expect(of({ emb_params: some([2], 1) })).rejects.toEqual(
+    error('MODEL_INVALID', /has no LoRA weights, but: emb_params\.$/, /format of diffusers, PEFT or kohya/),
+  );
+});
+
 test('what cannot be applied is named', async () => {
   const open = async (...given: string[]) => openModel(sd15, { lora: given });
   await expect(

@@ -33,14 +33,10 @@ export async function cocoBoxes(file: string): Promise<BoxFile> {
     if (!Array.isArray(found)) throw invalid(`${name} is not a COCO file: it has no list '${key}'.`);
     return found as (Row | null)[];
   };
-  /** A table by id; rows without an id are only allowed where nothing refers to them. */
-  const byId = <T>(
-    key: string,
-    value: (row: Row | null, where: string) => T,
-    idRequired = true,
-  ): Map<string | number, T> => {
-    const found = new Map<string | number, T>();
-    const places = new Map<string | number, number>();
+  /** A table by id, as text: some tools write 7 in one table and "7" in another. Rows without an id are only allowed where nothing refers to them. */
+  const byId = <T>(key: string, value: (row: Row | null, where: string) => T, idRequired = true): Map<string, T> => {
+    const found = new Map<string, T>();
+    const places = new Map<string, number>();
     list(key).forEach((row, i) => {
       const where = `${name}, ${key}[${i}]`;
       const id = row?.['id'];
@@ -50,14 +46,16 @@ export async function cocoBoxes(file: string): Promise<BoxFile> {
       }
       if (typeof id !== 'string' && !(typeof id === 'number' && Number.isFinite(id)))
         throw invalid(`${where}: 'id' is ${id === undefined ? 'missing' : shown(id)}.`);
-      const first = places.get(id);
+      const first = places.get(String(id));
       if (first !== undefined)
         throw invalid(
           `${name}: ${key}[${first}] and ${key}[${i}] have the same id ${JSON.stringify(id)}${namesOf(list(key)[first], row)}.`,
-          'Ids are unique in each table.',
+          Number.isInteger(id) && !Number.isSafeInteger(id)
+            ? 'Numbers beyond 2^53 lose digits: write such ids as strings.'
+            : 'Ids are unique in each table.',
         );
-      places.set(id, i);
-      found.set(id, value(row, where));
+      places.set(String(id), i);
+      found.set(String(id), value(row, where));
     });
     return found;
   };
@@ -75,9 +73,9 @@ export async function cocoBoxes(file: string): Promise<BoxFile> {
 
   const boxes = list('annotations').map((row, i): TruthBox => {
     const where = `${name}, annotations[${i}]`;
-    const image = images.get(row?.['image_id'] as string | number);
+    const image = images.get(String(row?.['image_id']));
     if (!row || !image) throw invalid(`${where}: there is no image ${JSON.stringify(row?.['image_id'])}.`);
-    const category = categories.get(row['category_id'] as string | number);
+    const category = categories.get(String(row['category_id']));
     if (category === undefined) throw invalid(`${where}: there is no category ${JSON.stringify(row['category_id'])}.`);
     const isBoxed = Array.isArray(row['bbox']) && row['bbox'].length > 0;
     // polygons cannot be drawn without the size of their image: the box is used

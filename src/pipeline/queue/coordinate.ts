@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DiffmineError } from '../../util/errors.js';
 import type { Hooks } from '../../util/hooks.js';
+import { quoted } from '../../util/shell.js';
 import { VERSION } from '../../runs/version.js';
 import { count } from '../../web/html.js';
 import type { PipelineEvent, SplitOptions } from '../options.js';
@@ -127,7 +128,7 @@ class Watch {
     throw new Detached(
       'CANCELLED',
       'Detached: the workers continue.',
-      `The workers on the queue continue. See how far they are: diffmine status ${place}. Attach again: the same command. Stop the run: diffmine cancel ${place}.`,
+      `The workers on the queue continue. See how far they are: diffmine status ${quoted(place)}. Attach again: the same command. Stop the run: diffmine cancel ${quoted(place)}.`,
     );
   }
 
@@ -172,7 +173,7 @@ class Watch {
     throw new DiffmineError(
       first.code,
       `${own.length} of ${count(part.folder.count, 'shard')}${round === undefined ? '' : ` of round ${round + 1}`} failed. ${nameOf(first)}: ${first.message}`,
-      `The other shards are finished. See all: diffmine status ${this.run.run}. Remove the cause, then: diffmine retry ${this.run.run}`,
+      `The other shards are finished. See all: diffmine status ${quoted(this.run.run)}. Remove the cause, then: diffmine retry ${quoted(this.run.run)}`,
     );
   }
 

@@ -4,6 +4,7 @@ import { resolved } from '../../options/check.js';
 import { chooseDevices, threadsOf } from '../devices.js';
 import { asDiffmineError, DiffmineError } from '../../util/errors.js';
 import type { Hooks } from '../../util/hooks.js';
+import { quoted } from '../../util/shell.js';
 import type { Counter } from '../progress.js';
 import { queueAddress } from './address.js';
 import { connect, type Connection } from './bull.js';
@@ -58,7 +59,7 @@ export async function serveQueue(options: WorkerOptions, hooks: Hooks<DeviceWork
     if (event.type === 'done') told[event.outcome === 'done' ? 'done' : 'elsewhere'] += 1;
     if (event.type === 'failed' && event.final) {
       told.failed += 1;
-      failure ??= new DiffmineError(event.code, event.message, `See: diffmine status ${event.run}`);
+      failure ??= new DiffmineError(event.code, event.message, `See: diffmine status ${quoted(event.run)}`);
     }
     hooks.onProgress?.(event);
   };

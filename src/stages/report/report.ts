@@ -42,6 +42,7 @@ import { scriptOf } from '../../web/script.js';
 import { readShared } from '../../web/shared.js';
 import type { Hooks, Progress } from '../../util/hooks.js';
 import { makeFolder } from '../../util/paths.js';
+import { quoted } from '../../util/shell.js';
 
 export { EVALUATION_FILES, updateReport } from './evaluation.js';
 export type { ReportOptions } from './options.js';
@@ -142,7 +143,7 @@ async function reportFolder(
     throw new DiffmineError(
       'RUN_INVALID',
       `${runPath} is not mined yet: it has no mine/mine.json.`,
-      `Run \`diffmine mine ${runPath}\` first.`,
+      `Run \`diffmine mine ${quoted(runPath)}\` first.`,
     );
   const lock = await run.locks.wait('report', {
     signal: hooks.signal,
