@@ -287,6 +287,21 @@ test('a tensor that has no place, an incomplete checkpoint, other files', async 
     }
   });
   await expect(openModel(refiner, { tokenizer })).rejects.toEqual(error('MODEL_UNSUPPORTED', /is the refiner of SDXL/));
+  const other: [string[], RegExp, RegExp][] = [
+    [['model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight'], /it is Stable Diffusion 3/, /model folder/],
+    [['double_blocks.0.img_attn.qkv.weight'], /of the kind of Flux/, /Supported are/],
+    [['lora_unet_mid_block.lora_up.weight'], /it is a LoRA/, /`lora`/],
+    [['control_model.input_blocks.0.0.weight'], /it is a ControlNet/, /give that model/],
+    [['emb_params'], /it is a textual inversion/, /give that model/],
+    [['text_model.encoder.layers.0.mlp.fc1.weight'], /it is a text encoder/, /Give a model folder/],
+    [['first_stage_model.encoder.conv_in.weight'], /it is a VAE/, /`vae`/],
+    [['something'], /or XL\.$/, /Give a model folder/],
+  ];
+  for (const [names, what, hint] of other) {
+    const place = path.join(root, 'other.safetensors');
+    writeSafetensors(place, Object.fromEntries(names.map((name) => [name, fromFloat32([1], Float32Array.of(0))])));
+    await expect(openModel(place, { tokenizer })).rejects.toEqual(error('MODEL_INVALID', what, hint));
+  }
   const pickle = path.join(root, 'v1-5.ckpt');
   writeFileSync(pickle, '');
   await expect(openModel(pickle)).rejects.toEqual(

@@ -43,6 +43,9 @@ const XL_OPENCLIP = 'conditioner.embedders.1.model.';
 const UNUSED =
   /^(betas|logvar|denoiser\.sigmas|conditioner\.embedders\.1\.model\.attn_mask|lvlb_weights|global_step|alphas_cumprod.*|sqrt_.*|log_one_minus.*|posterior_.*|model_ema\.(decay|num_updates)|first_stage_model\.loss\..*|cond_stage_model\.model\.(text_projection|attn_mask|transformer\.resblocks\.23\..*)|.*\.(position_ids|logit_scale|transformer\.text_projection\.weight))$/;
 
+/** Models that have a transformer in the UNet's place, under the same prefix. */
+const TRANSFORMER = /^model\.diffusion_model\.(joint|double)_blocks\./;
+
 /** Whether a file is one of these, by its tensors' names. */
 export const isCheckpoint = ({ tensors }: SafetensorsHeader): boolean =>
   Object.keys(tensors).some((name) => name.startsWith(UNET));
@@ -56,7 +59,7 @@ export async function readCheckpoint(location: string, variant: string | undefin
   const header = readSafetensorsHeader(file);
   const { size } = await stat(file);
   const names = Object.keys(header.tensors);
-  if (!isCheckpoint(header)) throw notOne(location, names);
+  if (!isCheckpoint(header) || names.some((name) => TRANSFORMER.test(name))) throw notOne(location, names);
   if (names.some((name) => name.startsWith('conditioner.embedders.0.model.')))
     throw new DiffmineError(
       'MODEL_UNSUPPORTED',
@@ -168,17 +171,29 @@ function countOf(
   return found.length === 0 ? 0 : choose(...found);
 }
 
+/** What other files are, by their tensors' names, and what to do with them. */
+const OTHERS: readonly (readonly [names: RegExp, what: string, hint?: string])[] = [
+  [/(^|\.)joint_blocks\.\d/, 'Stable Diffusion 3', 'Give its model folder, as diffusers has it.'],
+  [
+    /(^|\.)double_blocks\.\d/,
+    'a model of the kind of Flux',
+    'Supported are Stable Diffusion 1.x, 2.x, XL and 3, and DiT.',
+  ],
+  [/lora_|\.lora|\.hada_|\.lokr_/, 'a LoRA', 'Give it as `lora`, beside a model.'],
+  [/^(control_model|controlnet_|input_hint_block)/, 'a ControlNet', 'It guides a model: give that model.'],
+  [/^(emb_params|string_to_param.*|clip_[lg])$/, 'a textual inversion', 'It adds a word to a model: give that model.'],
+  [/^(encoder\.block|text_model|model\.text_model)\./, 'a text encoder'],
+  [/^(first_stage_model|encoder|decoder)\./, 'a VAE', 'Give it as `vae`, beside a model.'],
+  [/^down_blocks\./, 'the UNet of a model folder'],
+  [/^(transformer_blocks|blocks)\./, 'the transformer of a model folder'],
+];
+
 function notOne(location: string, names: readonly string[]): DiffmineError {
-  const part = names.some((name) => name.startsWith('down_blocks.'))
-    ? 'the UNet of a model folder'
-    : names.some((name) => name.startsWith('encoder.'))
-      ? 'a VAE'
-      : names.some((name) => name.includes('lora'))
-        ? 'a LoRA'
-        : undefined;
+  const [, what, hint] = OTHERS.find(([pattern]) => names.some((name) => pattern.test(name))) ?? [];
   return new DiffmineError(
     'MODEL_INVALID',
-    `'${location}' is not a checkpoint of a whole model${part ? `: it is ${part}` : ''}.`,
-    'Give a model folder, or a checkpoint whose tensors begin with model.diffusion_model, first_stage_model and cond_stage_model (SDXL: conditioner).',
+    `'${location}' is no checkpoint of Stable Diffusion 1.x, 2.x or XL${what ? `: it is ${what}` : ''}.`,
+    hint ??
+      'Give a model folder, or a checkpoint whose tensors begin with model.diffusion_model, first_stage_model and cond_stage_model (SDXL: conditioner).',
   );
 }
