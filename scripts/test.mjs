@@ -156,6 +156,7 @@ const stages = {
     async work({ libtorch, cuda }) {
       if (!(await hasDoctest())) return lacking('doctest is not installed (Debian: apt-get install doctest-dev)');
       await program('diffmine_tests', { libtorch, cuda }, 'C++ tests');
+      await program('diffmine_bench', { libtorch, cuda }, 'C++ benchmark');
       return ctest(buildFolder());
     },
   },
@@ -316,7 +317,7 @@ async function test(argv) {
     process.env.DIFFMINE_TEST_SEED ??= String(Date.now() % 2 ** 32); // of the C++ tests: a failure names it
   }
   const ready = await setup();
-  if (['jest', 'cpp'].some((name) => chosen.includes(name))) await program('diffmine_bench', ready, 'C++ benchmark'); // jest compares it with ours
+  if (all && chosen.includes('jest')) await program('diffmine_bench', ready, 'C++ benchmark'); // jest compares it with ours
   const setupLine = `ok    set-up (${seconds(start)})`;
   say(setupLine);
   const summary = await runStages(chosen, ready, extra);

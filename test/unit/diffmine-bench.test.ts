@@ -6,15 +6,14 @@ import { benchCells, planCells } from '../../src/tools/bench/cells.js';
 import { openSubject } from '../../src/tools/bench/subject.js';
 import { buildInfo, devices, drawNoise, Engine, float32 } from '../../src/engine/index.js';
 import { addonPath } from '../../src/engine/locate.js';
-import { isNightly } from '../helpers/nightly.js';
+import { nightlyTest } from '../helpers/nightly.js';
 
-// `npm test` builds it beside the C++ tests.
+// `npm run test:all` builds it before jest.
 const folder = dirname(addonPath() ?? '');
 const program = [folder, dirname(folder)]
   .map((place) => join(place, 'diffmine_bench'))
   .find((file) => existsSync(file));
-const run = program !== undefined || process.env['CI'] === 'true' ? test : test.skip;
-const nightlyRun = isNightly ? run : test.skip;
+const run = program !== undefined || process.env['CI'] === 'true' ? nightlyTest : test.skip;
 
 interface Line {
   bench: string;
@@ -41,7 +40,7 @@ function lines(...args: string[]): Line[] {
   return parse(text);
 }
 
-nightlyRun('a cell has the model, counts and units of diffmine bench, and computes the same', async () => {
+run('a cell has the model, counts and units of diffmine bench, and computes the same', async () => {
   const [cell, operators, ...others] = lines(
     'unet',
     '--dtype',
@@ -131,7 +130,7 @@ nightlyRun('a cell has the model, counts and units of diffmine bench, and comput
   expect(rows.reduce((sum, { percent }) => sum + percent, 0)).toBeLessThanOrEqual(100.1);
 });
 
-nightlyRun('what cannot be measured is a line, and the rest is measured', () => {
+run('what cannot be measured is a line, and the rest is measured', () => {
   const args = ['unet', '--dtype', 'fp16,bf16', '--latents', '16', '--batch', '2', '--tune', 'off', '--repeats', '1'];
   let measured: Line[] = [];
   try {
