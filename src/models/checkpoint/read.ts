@@ -192,7 +192,7 @@ function notOne(location: string, names: readonly string[]): DiffmineError {
   const [, what, hint] = OTHERS.find(([pattern]) => names.some((name) => pattern.test(name))) ?? [];
   return new DiffmineError(
     'MODEL_INVALID',
-    `'${location}' is no checkpoint of Stable Diffusion 1.x, 2.x or XL${what ? `: it is ${what}` : ''}.`,
+    `'${location}' is not a checkpoint of Stable Diffusion 1.x, 2.x or XL${what ? `: it is ${what}` : ''}.`,
     hint ??
       'Give a model folder, or a checkpoint whose tensors begin with model.diffusion_model, first_stage_model and cond_stage_model (SDXL: conditioner).',
   );
