@@ -311,6 +311,10 @@ Failure current_failure() noexcept {
     return {code::kOutOfMemory, "The machine has too little free memory.", kMemoryHint};
   } catch (const std::exception& e) {
     const std::string text = e.what();
+    // oneDNN says no more than this where it gets no memory for the code of a primitive or for its scratchpad. What it
+    // does not support fails earlier, at the "primitive descriptor".
+    if (text == "could not create a primitive" || text == "could not execute a primitive")
+      return {code::kOutOfMemory, "The machine has too little free memory.", kMemoryHint};
     return {code::kInternal, text.substr(0, text.find('\n')), kBugHint};
   } catch (...) {
     return {code::kInternal, "An exception of an unknown type was thrown.", kBugHint};

@@ -27,4 +27,5 @@ export function unsupported(machine?: {
 export function cpuFlags(): string[] | undefined;
 export function levelOf(flags: readonly string[]): string | undefined;
 export function librariesOf(libtorch: string, options?: { cuda?: boolean | undefined }): string[];
+export function reinstall(name: string, addon: string): string;
 export const baseline: { GLIBC: string; GLIBCXX: string; CXXABI: string };

@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { cacheFolder, filesBelow, isClone, isMain, missingTools, readJson, root, which } from './steps.mjs';
+import { cacheFolder, filesBelow, isClone, isMain, missingTools, quoted, readJson, root, which } from './steps.mjs';
 
 const require = createRequire(import.meta.url);
 const self = fileURLToPath(import.meta.url);
@@ -261,7 +261,7 @@ export function probeOnce(candidate) {
 }
 
 /** Puts new files in place of a platform package's: npm takes those that are there for good. */
-export const reinstall = (name, addon) => `rm -r ${path.dirname(addon)} && ${installCommand(name)}`;
+export const reinstall = (name, addon) => `rm -r ${quoted(path.dirname(addon))} && ${installCommand(name)}`;
 
 /**
  * What fixes an addon that is absent or does not load: commands, unless no command does.

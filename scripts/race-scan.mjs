@@ -1,15 +1,21 @@
-// What `scan --race` saves and misses as users run it (docs/results/estimator.md, "Racing whole scans"): one exact scan, then a race for each K.
+// What `scan --race` saves and misses as users run it (docs/results/estimator.md, "Racing whole scans"): an exact scan and a race for each K.
 //
 //     node scripts/race-scan.mjs DATASET --model MODEL --out FOLDER --top 83,200,400 [--samples 32] [--against null] [--patch 12]
-//       [--t-range 0.05,0.4] [--workers 2] [--threads 1] [--race-risk 0.01]
+//       [--t-range 0.05,0.4] [--workers 2] [--threads 1] [--race-risk 0.01] [--turn 30] [--share 0.36]
 //
 // Prints, per race and label: UNet calls and wall time beside the exact scan's, and how much of its top K the race found. A scan that is finished is
 // not repeated: its wall time is kept in FOLDER/scans.json.
+//
+// A machine's speed changes by the minute. Therefore the scans take turns: one of them runs, the others are stopped, and the time that each ran is its
+// wall time. The exact scan has --turn seconds, a race --share of that, so that both end at about the same time.
+import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
+import { setTimeout } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { Run, scan } from '../dist/index.js';
+import { Run } from '../dist/index.js';
 import { readTable } from '../dist/runs/tables.js';
 
 const { values, positionals } = parseArgs({
@@ -25,6 +31,8 @@ const { values, positionals } = parseArgs({
     workers: { type: 'string', default: '1' },
     threads: { type: 'string' },
     'race-risk': { type: 'string', default: '0.01' },
+    turn: { type: 'string', default: '30' },
+    share: { type: 'string', default: '0.36' },
   },
 });
 const [dataset] = positionals;
@@ -35,29 +43,43 @@ mkdirSync(out, { recursive: true });
 const file = join(out, 'scans.json');
 const scans = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {};
 
-/** Scans into FOLDER/name unless that has been done. @returns { seconds, unetCalls } */
-async function scanned(name, more) {
-  if (!scans[name]) {
+/** Starts a scan into FOLDER/name, stopped. @returns { name, turn, seconds, run, ended }: `run()` lets it run for its turn */
+function begin(name, turn, more) {
+  const args = ['scan', dataset, '--model', values.model, '--out', join(out, name), '--samples', values.samples];
+  args.push('--against', values.against, '--patch', values.patch, '--t-range', values['t-range']);
+  args.push('--workers', values.workers, ...(values.threads ? ['--threads', values.threads] : []), ...more);
+  const program = fileURLToPath(new URL('../bin/diffmine.js', import.meta.url));
+  // detached: signals reach its workers as well
+  const child = spawn(process.execPath, [program, ...args], { stdio: ['ignore', 'ignore', 'inherit'], detached: true });
+  const signal = (name) => child.exitCode === null && child.signalCode === null && process.kill(-child.pid, name);
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  process.once('exit', () => signal('SIGKILL'));
+  signal('SIGSTOP');
+  const scan = { name, seconds: 0, code: undefined };
+  void ended.then((code) => (scan.code = code));
+  scan.run = async () => {
     const begun = performance.now();
-    const { unetCalls } = await scan(
-      {
-        dataset,
-        model: values.model,
-        out: join(out, name),
-        samples: Number(values.samples),
-        against: values.against,
-        patch: Number(values.patch),
-        tRange: values['t-range'].split(',').map(Number),
-        workers: Number(values.workers),
-        ...(values.threads ? { threads: Number(values.threads) } : {}),
-        ...more,
-      },
-      { onProgress: () => {} },
-    );
-    scans[name] = { seconds: (performance.now() - begun) / 1000, unetCalls };
-    writeFileSync(file, `${JSON.stringify(scans, null, 1)}\n`);
+    signal('SIGCONT');
+    const wait = new AbortController();
+    await Promise.race([ended, setTimeout(1000 * turn, undefined, { signal: wait.signal }).catch(() => {})]);
+    wait.abort();
+    signal('SIGSTOP');
+    scan.seconds += (performance.now() - begun) / 1000;
+  };
+  return scan;
+}
+
+/** Runs the scans by turns until all have ended. */
+async function finish(running) {
+  while (running.length > 0) {
+    for (const scan of running) await scan.run();
+    for (const { name, seconds, code } of running.filter((scan) => scan.code !== undefined)) {
+      if (code !== 0) throw new Error(`The scan into ${join(out, name)} ended with code ${code}.`);
+      scans[name] = { seconds };
+      writeFileSync(file, `${JSON.stringify(scans, null, 1)}\n`);
+    }
+    running = running.filter((scan) => scan.code === undefined);
   }
-  return scans[name];
 }
 
 /** The K best patches of each label with all N samples, as "image row column". */
@@ -82,13 +104,26 @@ async function ranked(name, top) {
   );
 }
 
-const exact = await scanned('exact', {});
-console.log(`exact: ${exact.unetCalls} UNet calls, ${exact.seconds.toFixed(0)} s`);
+const turn = Number(values.turn);
+const raceOf = (top) =>
+  begin(`race-${top}`, turn * Number(values.share), [
+    '--race',
+    '--top',
+    String(top),
+    '--race-risk',
+    values['race-risk'],
+  ]);
+await finish([
+  ...(scans.exact ? [] : [begin('exact', turn, [])]),
+  ...tops.filter((top) => !scans[`race-${top}`]).map(raceOf),
+]);
+const { exact } = scans;
+console.log(`exact: ${exact.seconds.toFixed(0)} s`);
 console.log('| K | label | UNet calls | wall time | missed, stated | missed, measured |');
 console.log('|---|---|---|---|---|---|');
 for (const top of tops) {
   const name = `race-${top}`;
-  const race = await scanned(name, { race: true, top, raceRisk: Number(values['race-risk']) });
+  const race = scans[name];
   const [found, wanted] = [await ranked(name, top), await ranked('exact', top)];
   const record = JSON.parse(readFileSync(join(out, name, 'race.json'), 'utf8'));
   for (const { label, unetCalls } of record.labels) {

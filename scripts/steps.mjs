@@ -52,6 +52,9 @@ export class SetupError extends Error {
   }
 }
 
+/** A word as a shell reads it back, as src/util/shell.ts, which is compiled later. */
+export const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+
 /** Whether something could not be written because the disk is full. */
 export const isFull = (error) => ['ENOSPC', 'EDQUOT'].includes(error?.code);
 

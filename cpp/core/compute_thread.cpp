@@ -64,10 +64,12 @@ void ComputeThread::loop(const std::function<void(const std::shared_ptr<Job>&)>&
   for (;;) {
     const auto wanted = [this] { return closed_ || !waiting_.empty(); };
     if (!allocator) wake_.wait(lock, wanted);
+    bool trimmed = false;                                   // once is enough until the next job
     while (!wake_.wait_for(lock, options_.idle, wanted)) {  // idle: memory unused for that time goes back to the system
       lock.unlock();
       CpuCachingAllocator::release(std::chrono::steady_clock::now() -
                                    std::chrono::duration_cast<std::chrono::steady_clock::duration>(options_.idle));
+      if (!std::exchange(trimmed, true)) CpuCachingAllocator::trim();
       lock.lock();
     }
     if (closed_) break;

@@ -11,6 +11,9 @@
 #include <list>
 #include <mutex>
 #include <unordered_map>
+#ifdef __GLIBC__  // which the headers above define
+#include <malloc.h>
+#endif
 
 namespace diffmine {
 namespace {
@@ -35,6 +38,21 @@ using Blocks = std::list<Block>;
 
 void free_all(const Blocks& blocks) {
   for (const Block& block : blocks) c10::free_cpu(block.data);
+}
+
+// What passes the cache by stays with malloc: of itself it asks the system for each block of 128 KB or more, and gives
+// back what is free at the end of a heap, so that a forward pass faults the same pages in again and again.
+void keep_small_blocks() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the most there is; of LibTorch's and oneDNN's own buffers too
+  mallopt(M_TRIM_THRESHOLD, 256 << 20);
+#endif
+}
+
+void trim_malloc() {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
 }
 
 // How many large blocks that live have an address of each hash: where none has, a pointer is no large block's, and no
@@ -72,14 +90,17 @@ class Cache final : public c10::Allocator {
   void copy_data(void* to, const void* from, std::size_t bytes) const override { default_copy_data(to, from, bytes); }
 
   void add_user() {
+    keep_small_blocks();
     const std::lock_guard lock(mutex_);
     if (users_++ == 0 && c10::GetCPUAllocator() != this) c10::SetCPUAllocator(this);
   }
   void remove_user() {
     Blocks released;
     const std::lock_guard lock(mutex_);
-    if (--users_ == 0) drop_all(released);
+    if (--users_ > 0) return;
+    drop_all(released);
     free_all(released);
+    trim_malloc();
   }
   void empty() {
     Blocks released;
@@ -88,6 +109,7 @@ class Cache final : public c10::Allocator {
       drop_all(released);
     }
     free_all(released);
+    trim_malloc();
   }
   void release(Clock::time_point freed) {
     Blocks released;
@@ -198,6 +220,7 @@ CpuCachingAllocator::~CpuCachingAllocator() { Cache::instance().remove_user(); }
 
 void CpuCachingAllocator::empty() { Cache::instance().empty(); }
 void CpuCachingAllocator::release(Clock::time_point freed) { Cache::instance().release(freed); }
+void CpuCachingAllocator::trim() { trim_malloc(); }
 CpuCachingAllocator::Size CpuCachingAllocator::size() { return Cache::instance().size(); }
 
 CpuCachingAllocator::Bypass::Bypass(bool bypass) : bypass_(bypass) {

@@ -8,7 +8,8 @@
 namespace diffmine {
 
 // As long as one of these lives, LibTorch's CPU tensors of the whole process come from the cache. Small ones pass it by
-// and take no lock. With the last one goes all that is cached; what is freed later is not kept.
+// and take no lock: glibc's malloc keeps up to 256 MB of theirs. With the last one goes all that is cached or kept;
+// what is freed later is not cached.
 class CpuCachingAllocator {
  public:
   CpuCachingAllocator();
@@ -19,6 +20,8 @@ class CpuCachingAllocator {
   // Returns cached memory to the system: all of it, or what was freed at `freed` or earlier.
   static void empty();
   static void release(std::chrono::steady_clock::time_point freed);
+  // Returns what malloc keeps of small tensors; `empty` does so as well.
+  static void trim();
 
   struct Size {
     int64_t used = 0, cached = 0;  // bytes of live large tensors, and bytes cached for later ones

@@ -8,6 +8,7 @@
 #include <ATen/ops/randn.h>
 #include <c10/core/CPUAllocator.h>
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 
 #include <cstring>
 #include <thread>
@@ -65,6 +66,26 @@ TEST_CASE("cpu allocator: no more than a quarter above what was used at once is 
     CHECK(cached() >= int64_t{size} << 20);  // the last freed stays
   }
 }
+
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)  // which has a malloc of its own
+TEST_CASE("cpu allocator: small blocks cost no page faults the second time, until the cache is emptied") {
+  const Installed cache;
+  const auto faults = [](int64_t blocks) {
+    rusage before{}, after{};
+    getrusage(RUSAGE_THREAD, &before);
+    std::vector<at::Tensor> kept;
+    for (int64_t i = 0; i < blocks; ++i) kept.push_back(at::full({250'000}, 1, at::kChar));  // below 1 MiB
+    getrusage(RUSAGE_THREAD, &after);
+    return after.ru_minflt - before.ru_minflt;
+  };
+  CpuCachingAllocator::empty();
+  const auto first = faults(100);
+  CHECK(first > 1000);  // 25 MB in pages of 4 KB are 6,100; larger pages are fewer
+  CHECK(faults(100) < first / 10);
+  CpuCachingAllocator::empty();
+  CHECK(faults(100) > first / 2);
+}
+#endif
 
 TEST_CASE("cpu allocator: a bypass holds for every thread, ends with its scope, and nests") {
   const Installed cache;

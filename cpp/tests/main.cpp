@@ -1,8 +1,11 @@
 // The core's tests. Every test case draws from the same seed, whatever ran before it: a failure repeats. The nightly
 // run gives DIFFMINE_TEST_SEED another number each time.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#define DOCTEST_CONFIG_IMPLEMENT
 #include <ATen/Context.h>
 #include <doctest/doctest.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "tests/support.h"
 
@@ -32,3 +35,14 @@ class Seeds : public doctest::IReporter {
 REGISTER_LISTENER("seeds", 1, Seeds);
 
 }  // namespace
+
+int main(int argc, char** argv) {
+#ifdef __GLIBC__
+  // Reference computations allocate large tensors over and over: without this a third of the time goes into pages that
+  // are given back and faulted in again.
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TOP_PAD, 64 << 20);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+#endif
+  return doctest::Context(argc, argv).run();
+}

@@ -177,6 +177,10 @@ export function readVaeConfig(file: string, json: JsonObject): VaeConfig {
         `'${key}' names ${types.length} blocks, but 'block_out_channels' ${blockOutChannels.length}`,
       );
   }
+  const scalingFactor = reader.number('scaling_factor', 0.18215);
+  // diffusers multiplies by whatever is written, so that null stands for no factor, not for the one of Stable Diffusion.
+  if (reader.get('scaling_factor') === null)
+    throw reader.invalid("'scaling_factor' is null, and nothing says by what latents are multiplied");
   const config = {
     inChannels: reader.count('in_channels'),
     outChannels: reader.count('out_channels'),
@@ -184,7 +188,7 @@ export function readVaeConfig(file: string, json: JsonObject): VaeConfig {
     blockOutChannels,
     layersPerBlock: reader.count('layers_per_block'),
     normNumGroups: reader.count('norm_num_groups', 32),
-    scalingFactor: reader.number('scaling_factor', 0.18215),
+    scalingFactor,
     shiftFactor: reader.number('shift_factor', 0),
     useQuantConv: reader.boolean('use_quant_conv', true),
     usePostQuantConv: reader.boolean('use_post_quant_conv', true),

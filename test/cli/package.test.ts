@@ -3,6 +3,7 @@
 // DIFFMINE_SKIP_PACKAGE=1 leaves this file out.
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -74,6 +75,29 @@ suite('the packed packages', () => {
     return diffmine('scan', join(root, 'test/data/golden/mini-dataset'), '--model', model, '--out', out, ...small);
   };
 
+  /** What `npm install` of the packages makes, without fetching and unpacking what the clone has: their files, and beside them what the lock says they depend on. */
+  const place = (): void => {
+    const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
+      packages: Record<string, { dev?: boolean }>;
+    };
+    const places = Object.keys(packages).filter(
+      (name) => name !== '' && !packages[name]?.dev && existsSync(join(root, name)),
+    );
+    // a package within another comes with it
+    const outer = places.filter((name) => !name.slice('node_modules/'.length).includes('/node_modules/'));
+    for (const name of outer) cpSync(join(root, name), join(home, name), { recursive: true, verbatimSymlinks: true });
+    for (const [name, tarball] of [
+      ['diffmine', tarballs.main],
+      [`@diffmine/${platform}`, tarballs.platform],
+    ] as const) {
+      mkdirSync(installed(name), { recursive: true });
+      execFileSync('tar', ['xzf', tarball, '--strip-components=1', '-C', installed(name)]);
+    }
+    mkdirSync(installed('.bin'));
+    symlinkSync('../diffmine/bin/diffmine.js', installed('.bin/diffmine'));
+    writeFileSync(join(home, 'package.json'), '{ "private": true }');
+  };
+
   beforeAll(() => {
     folder = realpathSync(mkdtempSync(join(tmpdir(), 'diffmine-package-')));
     home = join(folder, 'home');
@@ -100,6 +124,10 @@ suite('the packed packages', () => {
     environment = { ...process.env, PATH: bin, DIFFMINE_CACHE: cache };
     for (const name of ['LIBTORCH', 'CXX', 'DIFFMINE_ADDON']) delete environment[name];
 
+    if (!isNightly) {
+      place();
+      return;
+    }
     // With the headers that the clone's addon was compiled with.
     const headers = readFileSync(join(root, 'node_modules/node-addon-api/package.json'), 'utf8');
     const overrides = { 'node-addon-api': (JSON.parse(headers) as { version: string }).version };

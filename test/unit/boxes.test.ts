@@ -225,6 +225,15 @@ describe('COCO', () => {
       },
       /annotations\[0\]: the counts of its segmentation do not add up to 2 x 2 px/,
     ],
+    ...[[0, 5], [5, -1], [1.5, 2.5], [], '0000'].map((counts): [string, object, RegExp] => [
+      `runs ${JSON.stringify(counts)} beside a box`,
+      {
+        images,
+        categories,
+        annotations: [{ image_id: 7, category_id: 1, bbox: [0, 0, 1, 1], segmentation: { counts, size: [2, 2] } }],
+      },
+      /annotations\[0\]: the counts of its segmentation do not add up to 2 x 2 px/,
+    ]),
     [
       'polygons of an image without a size',
       {

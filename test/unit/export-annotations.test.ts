@@ -6,7 +6,7 @@ import sharp from 'sharp';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { readBoxes, readMarks } from '../../src/data/boxes/index.js';
-import { maskOfRuns, runsOf, runsOfText, textOfRuns } from '../../src/data/boxes/rle.js';
+import { maskOfRuns, runsFit, runsOf, runsOfText, textOfRuns } from '../../src/data/boxes/rle.js';
 import { readCsv } from '../../src/data/text/csv.js';
 import { exportAnnotations } from '../../src/tools/export/annotations.js';
 import { exportTable } from '../../src/tools/export/export.js';
@@ -276,7 +276,8 @@ test("runs are COCO's: column by column, zeros first; text of 5 bits per charact
   const inside = Uint8Array.from({ length: 37 * 23 }, (_, i) => Number((i * 7919) % 13 < 5));
   const size = { width: 37, height: 23 };
   expect(maskOfRuns(runsOfText(textOfRuns(runsOf(inside, size))) ?? [], size)).toEqual(inside);
-  expect(maskOfRuns([1, 2], { width: 2, height: 2 })).toBeUndefined();
+  expect(runsFit([1, 2], { width: 2, height: 2 })).toBe(false);
+  expect(runsFit(runsOf(inside, size), size)).toBe(true);
 });
 
 test('heat maps as masks: inside where the typicality reaches the threshold; read back as masks', async () => {

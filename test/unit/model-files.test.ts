@@ -84,6 +84,20 @@ describe('JSON files', () => {
     );
   });
 
+  test('a VAE whose scaling factor is null is refused; one without the key has that of diffusers', async () => {
+    const vae = (change: (config: Record<string, unknown>) => Record<string, unknown>): string =>
+      changed((place) =>
+        rewrite(path.join(place, 'vae', 'config.json'), (text) =>
+          JSON.stringify(change(JSON.parse(text) as Record<string, unknown>)),
+        ),
+      );
+    await expect(openModel(vae((config) => ({ ...config, scaling_factor: null })))).rejects.toEqual(
+      error('MODEL_INVALID', /vae.config.json': 'scaling_factor' is null/),
+    );
+    const model = await openModel(vae((config) => ({ ...config, scaling_factor: undefined })));
+    expect(model.source.vae?.config.scalingFactor).toBe(0.18215);
+  });
+
   test('what is not JSON of Python either is still refused', async () => {
     const folder = changed((place) =>
       rewrite(path.join(place, 'scheduler', 'scheduler_config.json'), (text) => text.replace('{', '{"a": -inf,')),

@@ -1,7 +1,7 @@
 // COCO's segmentations as masks: polygons, or run-length encoded. Drawn when they are needed, as a file may have many thousands.
 import { DiffmineError } from '../../util/errors.js';
 import type { Size } from '../read-image.js';
-import { maskOfRuns, runsOfText } from './rle.js';
+import { maskOfRuns, runsFit, runsOfText } from './rle.js';
 
 /** A mask that is drawn on demand. */
 export interface Drawn extends Size {
@@ -33,12 +33,9 @@ export function outlineOf(segmentation: unknown, frame: Size | undefined, name: 
     if (width * height > MOST_PIXELS) throw invalid(`its segmentation has ${width} x ${height} px, which is too many`);
     const runs = typeof counts === 'string' ? runsOfText(counts) : (counts as number[]);
     if (!Array.isArray(runs)) throw invalid('the counts of its segmentation are neither numbers nor COCO text');
-    const draw = (): Uint8Array => {
-      const mask = maskOfRuns(runs, { width, height });
-      if (!mask) throw invalid(`the counts of its segmentation do not add up to ${width} x ${height} px`);
-      return mask;
-    };
-    return { name, width, height, draw };
+    if (!runsFit(runs, { width, height }))
+      throw invalid(`the counts of its segmentation do not add up to ${width} x ${height} px`);
+    return { name, width, height, draw: () => maskOfRuns(runs, { width, height }) };
   }
   const wrong = (segmentation as unknown[]).find(
     (polygon) => !Array.isArray(polygon) || polygon.length % 2 !== 0 || !polygon.every(Number.isFinite),

@@ -21,16 +21,21 @@ export function runsOf(inside: Uint8Array, { width, height }: Size): number[] {
   return [...runs, length];
 }
 
-/** The mask of runs, row-major; undefined if they do not add up to the size. */
-export function maskOfRuns(runs: readonly number[], { width, height }: Size): Uint8Array | undefined {
+/** Whether runs are lengths that add up to the size. */
+export function runsFit(runs: readonly number[], { width, height }: Size): boolean {
+  const isLength = (run: number): boolean => Number.isInteger(run) && run >= 0;
+  return runs.every(isLength) && runs.reduce((sum, run) => sum + run, 0) === width * height;
+}
+
+/** The mask of runs that fit the size, row-major. */
+export function maskOfRuns(runs: readonly number[], { width, height }: Size): Uint8Array {
   const inside = new Uint8Array(width * height);
   let at = 0;
   for (const [i, length] of runs.entries()) {
-    if (!(Number.isInteger(length) && length >= 0) || at + length > inside.length) return undefined;
     if (i % 2 === 1) for (let j = at; j < at + length; j++) inside[(j % height) * width + Math.floor(j / height)] = 1;
     at += length;
   }
-  return at === inside.length ? inside : undefined;
+  return inside;
 }
 
 /** Runs as COCO's text: each number but the first three as its difference to the one before the last, least significant bits first. */
