@@ -1,13 +1,13 @@
 // What `scan --race` saves and misses as users run it (docs/results/estimator.md, "Racing whole scans"): an exact scan and a race for each K.
 //
 //     node scripts/race-scan.mjs DATASET --model MODEL --out FOLDER --top 83,200,400 [--samples 32] [--against null] [--patch 12]
-//       [--t-range 0.05,0.4] [--workers 2] [--threads 1] [--race-risk 0.01] [--turn 30] [--share 0.36]
+//       [--t-range 0.05,0.4] [--workers 2] [--threads 1] [--race-risk 0.01] [--turn 30] [--race-turn 11]
 //
 // Prints, per race and label: UNet calls and wall time beside the exact scan's, and how much of its top K the race found. A scan that is finished is
 // not repeated: its wall time is kept in FOLDER/scans.json.
 //
 // A machine's speed changes by the minute. Therefore the scans take turns: one of them runs, the others are stopped, and the time that each ran is its
-// wall time. The exact scan has --turn seconds, a race --share of that, so that both end at about the same time.
+// wall time. The exact scan has --turn seconds and a race --race-turn, so that both end at about the same time.
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -32,7 +32,7 @@ const { values, positionals } = parseArgs({
     threads: { type: 'string' },
     'race-risk': { type: 'string', default: '0.01' },
     turn: { type: 'string', default: '30' },
-    share: { type: 'string', default: '0.36' },
+    'race-turn': { type: 'string', default: '11' },
   },
 });
 const [dataset] = positionals;
@@ -43,7 +43,7 @@ mkdirSync(out, { recursive: true });
 const file = join(out, 'scans.json');
 const scans = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {};
 
-/** Starts a scan into FOLDER/name, stopped. @returns { name, turn, seconds, run, ended }: `run()` lets it run for its turn */
+/** Starts a scan into FOLDER/name, stopped. @returns { name, seconds, code, run }: `run()` lets it run for its turn */
 function begin(name, turn, more) {
   const args = ['scan', dataset, '--model', values.model, '--out', join(out, name), '--samples', values.samples];
   args.push('--against', values.against, '--patch', values.patch, '--t-range', values['t-range']);
@@ -104,9 +104,8 @@ async function ranked(name, top) {
   );
 }
 
-const turn = Number(values.turn);
 const raceOf = (top) =>
-  begin(`race-${top}`, turn * Number(values.share), [
+  begin(`race-${top}`, Number(values['race-turn']), [
     '--race',
     '--top',
     String(top),
@@ -114,7 +113,7 @@ const raceOf = (top) =>
     values['race-risk'],
   ]);
 await finish([
-  ...(scans.exact ? [] : [begin('exact', turn, [])]),
+  ...(scans.exact ? [] : [begin('exact', Number(values.turn), [])]),
   ...tops.filter((top) => !scans[`race-${top}`]).map(raceOf),
 ]);
 const { exact } = scans;

@@ -180,7 +180,7 @@ export function readVaeConfig(file: string, json: JsonObject): VaeConfig {
   const scalingFactor = reader.number('scaling_factor', 0.18215);
   // diffusers multiplies by whatever is written, so that null stands for no factor, not for the one of Stable Diffusion.
   if (reader.get('scaling_factor') === null)
-    throw reader.invalid("'scaling_factor' is null, and nothing says by what latents are multiplied");
+    throw reader.invalid("'scaling_factor' is null; it is the number that latents are multiplied by");
   const config = {
     inChannels: reader.count('in_channels'),
     outChannels: reader.count('out_channels'),

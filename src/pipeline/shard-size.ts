@@ -26,7 +26,7 @@ const OF_A_QUEUE = 16;
 /** Work that is to be divided. */
 export interface Divided {
   items: number;
-  /** UNet calls of an item; of a race those of its longest round, since every round has shards of this size */
+  /** UNet calls of an item; of a race those of its longest round, since the shards of no round are larger */
   unetCallsPerItem: number;
 }
 

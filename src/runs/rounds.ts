@@ -182,22 +182,33 @@ export class RoundsFolder {
   }
 }
 
-/** One round: its images are divided into shards again, so that each is as full as those of a scan. */
+/** Shards of a round that keep 64 engines busy to its end, at which all wait for the last. */
+const ENOUGH_SHARDS = 256;
+/** Images of a shard, at least: fewer fill no forward pass. */
+const FEWEST_IMAGES = 8;
+
+/** Images of a shard of a round: no more than of the run's shards, and fewer where the run's shards would be too few for its engines, as few images are left. */
+export function roundShardSize(images: number, { shards, shardSize }: { shards: number; shardSize: number }): number {
+  const wanted = Math.max(1, Math.min(shards, ENOUGH_SHARDS));
+  return Math.min(shardSize, Math.max(FEWEST_IMAGES, Math.ceil(images / wanted)));
+}
+
+/** One round: the images that are left are divided into shards again. */
 export class RoundFolder extends Shards {
+  private readonly shardSize: number;
+
   constructor(
     private readonly rounds: RoundsFolder,
     readonly round: number,
     readonly places: readonly number[],
   ) {
     super(rounds.run.store, { folder: folderOf(round), prefix: `round-${roundName(round)}-` });
+    const { shards, options } = rounds.run.manifest;
+    this.shardSize = roundShardSize(places.length, { shards, shardSize: options.shardSize });
   }
 
   override get count(): number {
     return Math.ceil(this.places.length / this.shardSize);
-  }
-
-  private get shardSize(): number {
-    return this.rounds.run.manifest.options.shardSize;
   }
 
   override shardRange(shard: number): [begin: number, end: number] {

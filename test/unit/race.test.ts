@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { ImageList } from '../../src/data/index.js';
 import { raceMaps, raceMeaning, raceTooShort } from '../../src/runs/race-words.js';
-import { RACE_FORMAT, type RaceRecord } from '../../src/runs/rounds.js';
+import { RACE_FORMAT, roundShardSize, type RaceRecord } from '../../src/runs/rounds.js';
 import { controlsOf, cutLabel, normalBelow, type Candidate, type CutOptions } from '../../src/stages/scan/race-rule.js';
 import { raceOptions, roundEnds } from '../../src/stages/scan/race-options.js';
 import { Random } from '../../src/util/random.js';
@@ -55,6 +55,21 @@ test('images that cannot win leave, those that may stay', () => {
   expect(keep.map((kept, i) => (kept ? i : -1)).filter((i) => i >= 0)).toEqual([1, 3, 4, 5, 6, 7]);
   expect(missed).toBeLessThan(1e-5);
 });
+
+test.each([
+  { images: 2100, shards: 17, shardSize: 128, size: 124 }, // the first round
+  { images: 315, shards: 17, shardSize: 128, size: 19 }, // as many shards for the images that are left
+  { images: 40, shards: 17, shardSize: 128, size: 8 }, // enough to fill a forward pass
+  { images: 40, shards: 20, shardSize: 2, size: 2 }, // never more than in the run's
+  { images: 1e6, shards: 30_000, shardSize: 64, size: 64 }, // many shards stay as they are
+  { images: 10_000, shards: 30_000, shardSize: 64, size: 40 },
+  { images: 0, shards: 1, shardSize: 64, size: 8 },
+])(
+  'a round of $images images, of a run with $shards shards of $shardSize: $size each',
+  ({ images, shards, shardSize, size }) => {
+    expect(roundShardSize(images, { shards, shardSize })).toBe(size);
+  },
+);
 
 test('after all samples nothing is uncertain: only the top K stay', () => {
   const { candidates } = simulate(1, 60, 8, 8);

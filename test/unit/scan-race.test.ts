@@ -97,6 +97,15 @@ describe('a race', () => {
     for (const { patches } of race?.missed ?? []) expect(patches).toBeLessThanOrEqual(0.3);
   });
 
+  test('how images are divided into shards, of the run and of its rounds, changes nothing', async () => {
+    // the run has shards of 9 and 3 images, its first round of 8 and 4, the last of what is left
+    await scan(options('nine', { shardSize: 9 }));
+    const [nine, two] = [await open('nine'), await open('raced')];
+    expect(await readRace(nine)).toEqual(await readRace(two));
+    for (const name of ['images.parquet', 'patches.parquet'] as const)
+      expect(await rows(nine, name)).toEqual(await rows(two, name));
+  });
+
   test('only patches with all samples are ranked, random ones of the controls, and no least typical ones', async () => {
     const run = await open('raced');
     for (const lists of (await rank(run, 10)).values()) {

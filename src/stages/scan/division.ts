@@ -7,7 +7,7 @@ import { promptsOf } from './prompts.js';
 import type { Resolved } from './resolve.js';
 
 /**
- * Images, and UNet calls of one; of a race, of its longest round: shards of a round have the same size, and an image's samples are spread over them.
+ * Images, and UNet calls of one; of a race, of its longest round: shards of a round are no larger, and an image's samples are spread over them.
  *
  * @param images all labels are among those of `contrasts`
  */
