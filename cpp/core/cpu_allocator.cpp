@@ -97,10 +97,8 @@ class Cache final : public c10::Allocator {
   void remove_user() {
     Blocks released;
     const std::lock_guard lock(mutex_);
-    if (--users_ > 0) return;
-    drop_all(released);
+    if (--users_ == 0) drop_all(released);
     free_all(released);
-    trim_malloc();
   }
   void empty() {
     Blocks released;

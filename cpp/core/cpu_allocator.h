@@ -8,8 +8,8 @@
 namespace diffmine {
 
 // As long as one of these lives, LibTorch's CPU tensors of the whole process come from the cache. Small ones pass it by
-// and take no lock: glibc's malloc keeps up to 256 MB of theirs. With the last one goes all that is cached or kept;
-// what is freed later is not cached.
+// and take no lock: glibc's malloc keeps up to 256 MB of theirs, also for the engines that follow. With the last one
+// goes all that is cached; what is freed later is not cached.
 class CpuCachingAllocator {
  public:
   CpuCachingAllocator();

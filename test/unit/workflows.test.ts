@@ -233,7 +233,7 @@ describe('the repository on GitHub', () => {
       postCreateCommand: string;
     };
     const dockerfile = text('.devcontainer', container.build.dockerfile);
-    const wanted = [...text('.ci/run').matchAll(/need\+=\(([^)]*)\)/g)].flatMap(([, names]) =>
+    const wanted = [...text('.ci/run').matchAll(/(?:build|tests)\+=\(([^)]*)\)/g)].flatMap(([, names]) =>
       (names as string).split(' '),
     );
     expect(wanted.length).toBeGreaterThan(10);
