@@ -43,6 +43,9 @@ mkdirSync(out, { recursive: true });
 const file = join(out, 'scans.json');
 const scans = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : {};
 
+// The scans end with this program, also those that are stopped.
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(130));
+
 /** Starts a scan into FOLDER/name, stopped. @returns { name, seconds, code, run }: `run()` lets it run for its turn */
 function begin(name, turn, more) {
   const args = ['scan', dataset, '--model', values.model, '--out', join(out, name), '--samples', values.samples];
