@@ -4,7 +4,7 @@
 //       [--t-range 0.05,0.4] [--workers 2] [--threads 1] [--race-risk 0.01] [--turn 30] [--race-turn 11]
 //
 // Prints, per race and label: UNet calls and wall time beside the exact scan's, and how much of its top K the race found. A scan that is finished is
-// not repeated: its wall time is kept in FOLDER/scans.json.
+// not repeated: its wall time is kept in FOLDER/scans.json. One that was interrupted has to begin again, as its wall time is lost.
 //
 // A machine's speed changes by the minute. Therefore the scans take turns: one of them runs, the others are stopped, and the time that each ran is its
 // wall time. The exact scan has --turn seconds and a race --race-turn, so that both end at about the same time.
@@ -48,13 +48,15 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.e
 
 /** Starts a scan into FOLDER/name, stopped. @returns { name, seconds, code, run }: `run()` lets it run for its turn */
 function begin(name, turn, more) {
+  if (existsSync(join(out, name)))
+    throw new Error(`${join(out, name)} was interrupted, and its wall time is not known. Remove it.`);
   const args = ['scan', dataset, '--model', values.model, '--out', join(out, name), '--samples', values.samples];
   args.push('--against', values.against, '--patch', values.patch, '--t-range', values['t-range']);
   args.push('--workers', values.workers, ...(values.threads ? ['--threads', values.threads] : []), ...more);
   const program = fileURLToPath(new URL('../bin/diffmine.js', import.meta.url));
   // detached: signals reach its workers as well
   const child = spawn(process.execPath, [program, ...args], { stdio: ['ignore', 'ignore', 'inherit'], detached: true });
-  const signal = (name) => child.exitCode === null && child.signalCode === null && process.kill(-child.pid, name);
+  const signal = (which) => child.exitCode === null && child.signalCode === null && process.kill(-child.pid, which);
   const ended = new Promise((resolve) => child.once('exit', resolve));
   process.once('exit', () => signal('SIGKILL'));
   signal('SIGSTOP');

@@ -40,11 +40,11 @@ void free_all(const Blocks& blocks) {
   for (const Block& block : blocks) c10::free_cpu(block.data);
 }
 
-// What passes the cache by stays with malloc: of itself it asks the system for each block of 128 KB or more, and gives
+// Makes malloc keep what passes the cache by. By default it asks the system for each block of 128 KB or more, and gives
 // back what is free at the end of a heap, so that a forward pass faults the same pages in again and again.
 void keep_small_blocks() {
 #ifdef __GLIBC__
-  mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the most there is; of LibTorch's and oneDNN's own buffers too
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the largest that glibc takes
   mallopt(M_TRIM_THRESHOLD, 256 << 20);
 #endif
 }

@@ -184,10 +184,10 @@ export class RoundsFolder {
 
 /** Shards of a round that keep 64 engines busy to its end, at which all wait for the last. */
 const ENOUGH_SHARDS = 256;
-/** Images of a shard, at least: fewer fill no forward pass. */
+/** Images of a shard, at least, unless those of the run have fewer: so few samples are added that fewer images would not fill a forward pass. */
 const FEWEST_IMAGES = 8;
 
-/** Images of a shard of a round: no more than of the run's shards, and fewer where the run's shards would be too few for its engines, as few images are left. */
+/** Images of a shard of a round. As images leave, shards become smaller rather than fewer, so that every engine of the run still has some. */
 export function roundShardSize(images: number, { shards, shardSize }: { shards: number; shardSize: number }): number {
   const wanted = Math.max(1, Math.min(shards, ENOUGH_SHARDS));
   return Math.min(shardSize, Math.max(FEWEST_IMAGES, Math.ceil(images / wanted)));
