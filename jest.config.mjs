@@ -32,5 +32,6 @@ export default {
   // Jest looks globals up by a slow path in its sandbox. These are passed into each module instead: loops over pixels are 10 times as fast.
   sandboxInjectedGlobals: ['Math', 'Number'],
   maxWorkers: workers,
+  workerGracefulExitTimeout: 10_000, // a process with LibTorch in it takes more than the usual half second to end
   testTimeout: 300_000, // for hangs alone: a loaded machine may be ten times slower,
 };

@@ -1,10 +1,9 @@
-// npm run check: types, lint and format, and the unit tests of what has changed since main. Type-aware lint results are cached by file: npm test checks all of them again.
+// npm run check: the types, and of what has changed since main lint, format and unit tests. npm test checks all files.
 import fs from 'node:fs';
 import path from 'node:path';
-import { compileTypeScript } from './packages.mjs';
+import { compileTypeScript, tsc } from './packages.mjs';
 import { fail, filesBelow, optionsOf, root, run, say } from './steps.mjs';
 
-const cache = path.join(root, 'node_modules/.cache/diffmine');
 const bin = (name, file) => path.join(root, 'node_modules', name, file);
 const git = async (...args) => (await run('git', args, { cwd: root })).stdout.trim();
 
@@ -16,38 +15,59 @@ async function changedFiles() {
     if (/^[0-9a-f]{40}$/.test(commit)) base = commit;
   }
   const names = `${await git('diff', '--name-only', base)}\n${await git('ls-files', '--others', '--exclude-standard')}`;
-  return new Set(names.split('\n').map((name) => path.join(root, name)));
+  return names
+    .split('\n')
+    .filter(Boolean)
+    .map((name) => path.join(root, name))
+    .filter((file) => fs.statSync(file, { throwIfNoEntry: false })?.isFile());
 }
 
 /** Unit tests that changed or that import a changed file themselves: whoever imports a common file in turn is left to npm test. */
-async function changedTests() {
-  const changed = await changedFiles();
+function testsOf(changed) {
   const imports = (file) =>
     [...fs.readFileSync(file, 'utf8').matchAll(/from '(\.{1,2}\/[^']+)'/g)].map(([, name]) =>
       path.resolve(path.dirname(file), name.replace(/\.js$/, '.ts')),
     );
   return filesBelow(root, ['test/unit'])
     .map((name) => path.join(root, name))
-    .filter((file) => file.endsWith('.test.ts') && [file, ...imports(file)].some((one) => changed.has(one)));
+    .filter((file) => file.endsWith('.test.ts') && [file, ...imports(file)].some((one) => changed.includes(one)));
 }
 
-const tests = await changedTests();
+/** Files that rules read: after a change to one of them, every file may break a rule. */
+const rules = [
+  'eslint.config.mjs',
+  'package-lock.json',
+  'tsconfig.json',
+  'test/tsconfig.json',
+  '.prettierrc.json',
+  '.prettierignore',
+];
+
+const changed = await changedFiles();
+const all = rules.some((name) => changed.includes(path.join(root, name)));
+const code = all ? ['.'] : changed.filter((file) => /\.(ts|[cm]?js)$/.test(file));
+const tests = testsOf(changed);
+/** Each a program's arguments; undefined if nothing that it checks has changed. */
 const checks = {
-  types: [
-    bin('typescript', 'bin/tsc'),
-    ...['-p', 'test', '--incremental', '--tsBuildInfoFile', path.join(cache, 'test.tsbuildinfo')],
-  ],
-  lint: [bin('eslint', 'bin/eslint.js'), '.', '--cache', '--cache-location', path.join(cache, 'eslint')],
-  format: [
-    bin('prettier', 'bin/prettier.cjs'),
-    ...['--check', '.', '--log-level', 'warn', '--cache', '--cache-location', path.join(cache, 'prettier')],
-  ],
-  tests: [bin('jest', 'bin/jest.js'), '--silent', '--runTestsByPath', ...tests],
+  types: [tsc, '-p', 'test'],
+  lint: code.length > 0 ? [bin('eslint', 'bin/eslint.js'), '--no-warn-ignored', ...code] : undefined,
+  format:
+    changed.length > 0
+      ? [
+          bin('prettier', 'bin/prettier.cjs'),
+          '--check',
+          '--ignore-unknown',
+          '--log-level',
+          'warn',
+          ...(all ? ['.'] : changed),
+        ]
+      : undefined,
+  tests: tests.length > 0 ? [bin('jest', 'bin/jest.js'), '--silent', '--runTestsByPath', ...tests] : undefined,
 };
 
 async function check(name) {
-  if (name === 'tests' && tests.length === 0) return say('ok    tests (no unit test is concerned)');
   const start = Date.now();
+  if (!checks[name]) return say(`ok    ${name} (nothing that it checks has changed)`);
   const { code, output } = await run(process.execPath, checks[name], { cwd: root });
   const seconds = ((Date.now() - start) / 1000).toFixed(0);
   if (code !== 0) say(output.trimEnd());

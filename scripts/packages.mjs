@@ -1,8 +1,10 @@
 // A clone's npm packages and its compiled TypeScript. An installed package has both.
 import fs from 'node:fs';
 import path from 'node:path';
-import { createRequire } from 'node:module';
 import { fail, fingerprint, isClone, isMain, lastLines, optionsOf, root, run, say, SetupError } from './steps.mjs';
+
+/** The compiler in native code, in half the time; ESLint and TypeDoc need the API of the one written in JavaScript. */
+export const tsc = path.join(root, 'node_modules/typescript-native/bin/tsc');
 
 const stamp = path.join(root, 'node_modules/.diffmine-lock-hash');
 
@@ -41,7 +43,6 @@ export async function compileTypeScript() {
   say('compiling TypeScript');
   const fresh = path.join(root, `dist-${process.pid}`);
   try {
-    const tsc = createRequire(path.join(root, 'package.json')).resolve('typescript/bin/tsc');
     const { code, output } = await run(process.execPath, [tsc, '-p', root, '--outDir', fresh], { cwd: root });
     if (code !== 0) throw new SetupError(`TypeScript does not compile:\n${output.split('\n').slice(0, 12).join('\n')}`);
     // Data that the code reads beside itself, such as the report's page.

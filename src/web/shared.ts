@@ -2,7 +2,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-export type SharedFile = 'look.css' | 'tools.js' | 'figures.js' | 'figures.css' | 'settings.js';
+export type SharedFile =
+  'look.css' | 'rows.css' | 'dialog.css' | 'tools.js' | 'figures.js' | 'figures.css' | 'settings.js';
 
 export const sharedPath = (name: SharedFile): string => join(import.meta.dirname, 'page', name);
 

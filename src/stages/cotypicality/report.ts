@@ -36,7 +36,7 @@ import { imageOf } from './resolve.js';
 import type { Hooks } from '../../util/hooks.js';
 
 const PAGE = join(import.meta.dirname, 'page');
-const SHARED = ['look.css', 'tools.js', 'settings.js'] as const;
+const SHARED = ['look.css', 'rows.css', 'dialog.css', 'tools.js', 'settings.js'] as const;
 const PAGE_FILES = ['index.html', 'page.css', 'page.js', 'pairs.js', 'sequence.js', 'foot.js'] as const;
 const SKIPPED_SHOWN = 500;
 

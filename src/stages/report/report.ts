@@ -65,11 +65,13 @@ export interface ReportSummary {
 
 const require = createRequire(import.meta.url);
 const PAGE = join(import.meta.dirname, 'page');
-const SHARED = ['look.css', 'tools.js', 'figures.js', 'figures.css', 'settings.js'] as const;
+const SHARED = ['look.css', 'rows.css', 'dialog.css', 'tools.js', 'figures.js', 'figures.css', 'settings.js'] as const;
 const PAGE_FILES = [
   'index.html',
   'page.css',
+  'patch.css',
   'explore.css',
+  'map.css',
   'tiles.js',
   'basket.js',
   'patch.js',

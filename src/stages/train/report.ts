@@ -46,7 +46,7 @@ const SPEED_STEPS = 200;
 export async function writeTrainReport(folder: string): Promise<string> {
   const training = await readTraining(folder);
   const metrics = await readMetrics(join(folder, 'metrics.jsonl'));
-  const style = await readStyle(join(import.meta.dirname, 'page', 'page.css'));
+  const style = await readStyle(...['page.css', 'curves.css'].map((name) => join(import.meta.dirname, 'page', name)));
   const script = await readFile(join(import.meta.dirname, 'page', 'hover.js'), 'utf8');
   const file = join(folder, REPORT);
   await writeFileAtomic(
