@@ -28,6 +28,8 @@ export interface HubServer {
   requests: string[];
   /** bytes of a content after which the connection breaks; asked for each request */
   breakAfter: (file: string) => number | undefined;
+  /** whether the client has kept what a test needs it to keep: before that no connection breaks */
+  kept: () => boolean;
   /** a change of each content on its way */
   damage: (file: string, content: Buffer) => Buffer;
   /** whether ranges are served; else the whole file is */
@@ -63,6 +65,7 @@ export async function startHub(repositories: Record<string, HubRepository>): Pro
     repositories,
     requests: [],
     breakAfter: () => undefined,
+    kept: () => true,
     damage: (_, content) => content,
     ranges: true,
     close: async () => {
@@ -165,6 +168,11 @@ function send(hub: HubServer, stored: string, request: IncomingMessage, response
     ...(from === undefined ? {} : { 'content-range': `bytes ${begin}-${content.length - 1}/${content.length}` }),
   });
   const end = hub.breakAfter(file);
-  if (end === undefined) response.end(content.subarray(begin));
-  else response.write(content.subarray(begin, begin + end), () => setTimeout(() => response.destroy(), 20));
+  if (end === undefined) return void response.end(content.subarray(begin));
+  response.write(content.subarray(begin, begin + end));
+  const wait = setInterval(() => {
+    if (!hub.kept()) return;
+    clearInterval(wait);
+    response.destroy();
+  }, 20);
 }
