@@ -6,6 +6,7 @@ import { fail, filesBelow, optionsOf, root, run, say } from './steps.mjs';
 
 const bin = (name, file) => path.join(root, 'node_modules', name, file);
 const git = async (...args) => (await run('git', args, { cwd: root })).stdout.trim();
+const isRepository = (await run('git', ['rev-parse'], { cwd: root })).code === 0;
 
 /** Files changed since the last commit that this branch has in common with main, as absolute paths. */
 async function changedFiles() {
@@ -14,9 +15,9 @@ async function changedFiles() {
     const commit = await git('merge-base', 'HEAD', branch);
     if (/^[0-9a-f]{40}$/.test(commit)) base = commit;
   }
-  const names = `${await git('diff', '--name-only', base)}\n${await git('ls-files', '--others', '--exclude-standard')}`;
+  const names = `${await git('diff', '--name-only', '-z', base)}\0${await git('ls-files', '-z', '--others', '--exclude-standard')}`;
   return names
-    .split('\n')
+    .split('\0')
     .filter(Boolean)
     .map((name) => path.join(root, name))
     .filter((file) => fs.statSync(file, { throwIfNoEntry: false })?.isFile());
@@ -33,7 +34,7 @@ function testsOf(changed) {
     .filter((file) => file.endsWith('.test.ts') && [file, ...imports(file)].some((one) => changed.includes(one)));
 }
 
-/** Files that rules read: after a change to one of them, every file may break a rule. */
+/** Files that rules read: after a change to one of them, every file may break a rule. Without git nobody knows what changed. */
 const rules = [
   'eslint.config.mjs',
   'package-lock.json',
@@ -44,23 +45,17 @@ const rules = [
 ];
 
 const changed = await changedFiles();
-const all = rules.some((name) => changed.includes(path.join(root, name)));
-const code = all ? ['.'] : changed.filter((file) => /\.(ts|[cm]?js)$/.test(file));
+const all = !isRepository || rules.some((name) => changed.includes(path.join(root, name)));
+const files = all ? ['.'] : changed;
+const code = all ? files : files.filter((file) => /\.(ts|[cm]?js)$/.test(file));
 const tests = testsOf(changed);
 /** Each a program's arguments; undefined if nothing that it checks has changed. */
 const checks = {
   types: [tsc, '-p', 'test'],
   lint: code.length > 0 ? [bin('eslint', 'bin/eslint.js'), '--no-warn-ignored', ...code] : undefined,
   format:
-    changed.length > 0
-      ? [
-          bin('prettier', 'bin/prettier.cjs'),
-          '--check',
-          '--ignore-unknown',
-          '--log-level',
-          'warn',
-          ...(all ? ['.'] : changed),
-        ]
+    files.length > 0
+      ? [bin('prettier', 'bin/prettier.cjs'), '--check', '--ignore-unknown', '--log-level', 'warn', ...files]
       : undefined,
   tests: tests.length > 0 ? [bin('jest', 'bin/jest.js'), '--silent', '--runTestsByPath', ...tests] : undefined,
 };

@@ -171,7 +171,7 @@ function send(hub: HubServer, stored: string, request: IncomingMessage, response
   if (end === undefined) return void response.end(content.subarray(begin));
   response.write(content.subarray(begin, begin + end));
   const wait = setInterval(() => {
-    if (!hub.kept()) return;
+    if (!response.destroyed && !hub.kept()) return;
     clearInterval(wait);
     response.destroy();
   }, 20);

@@ -9,7 +9,7 @@ import type { DemoEvent, DemoOptions, DemoSummary } from '../../src/tools/demo/o
 import { readSafetensors, tensor, writeSafetensors } from '../../src/engine/index.js';
 import { CITIES, KINDS } from '../../src/tools/world/kinds.js';
 import { GOLDEN, temporaryFolder } from '../helpers/folders.js';
-import { nightlyDescribe } from '../helpers/nightly.js';
+import { nightlyTest } from '../helpers/nightly.js';
 
 const folder = temporaryFolder();
 const at = (...names: string[]): string => join(folder, ...names);
@@ -154,7 +154,7 @@ describe('a demo', () => {
   });
 });
 
-nightlyDescribe('a full demo', () => {
+describe('a full demo', () => {
   let first: DemoSummary;
   const stages: string[] = [];
   const full = (more: DemoOptions = {}): DemoOptions =>
@@ -203,7 +203,7 @@ nightlyDescribe('a full demo', () => {
       expect(demoText(first)).toContain(name);
   });
 
-  test('repeated, it makes no evaluation again; with other options, it replaces what they change', async () => {
+  nightlyTest('repeated, it makes no evaluation again; with other options, it replaces what they change', async () => {
     const again = await demo(full());
     expect([
       again.full?.translation.unetCalls,

@@ -41,7 +41,7 @@ beforeEach(async () => {
     response.write(part);
     const kept = (): number => statSync(`${file}.part`, { throwIfNoEntry: false })?.size ?? 0;
     const wait = setInterval(() => {
-      if (kept() === 0) return;
+      if (!response.destroyed && kept() === 0) return;
       clearInterval(wait);
       response.destroy();
     }, 20);
