@@ -13,5 +13,5 @@ function refuse({ message, hint }) {
 
 const wrong = wrongNode();
 if (wrong) refuse(wrong);
-else if (existsSync(compiled)) import(compiled.href).then(({ main }) => main(process.argv.slice(2)));
+else if (existsSync(compiled)) void import(compiled.href).then(({ main }) => main(process.argv.slice(2)));
 else refuse({ message: 'This clone of diffmine is not set up yet.', hint: 'Run: npm run setup' });

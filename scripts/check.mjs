@@ -1,7 +1,7 @@
-// npm run check: the types, and of what has changed since main lint, format and unit tests. npm test checks all files.
+// npm run check: types and lint, and of what has changed since main format and unit tests. npm test checks all files.
 import fs from 'node:fs';
 import path from 'node:path';
-import { compileTypeScript, tsc } from './packages.mjs';
+import { compileTypeScript } from './packages.mjs';
 import { fail, filesBelow, optionsOf, root, run, say } from './steps.mjs';
 
 const bin = (name, file) => path.join(root, 'node_modules', name, file);
@@ -34,25 +34,16 @@ function testsOf(changed) {
     .filter((file) => file.endsWith('.test.ts') && [file, ...imports(file)].some((one) => changed.includes(one)));
 }
 
-/** Files that rules read: after a change to one of them, every file may break a rule. Without git nobody knows what changed. */
-const rules = [
-  'eslint.config.mjs',
-  'package-lock.json',
-  'tsconfig.json',
-  'test/tsconfig.json',
-  '.prettierrc.json',
-  '.prettierignore',
-];
+/** After a change to one of these, every file may break a rule of the format. Without git nobody knows what changed. */
+const rules = ['package-lock.json', '.prettierrc.json', '.prettierignore'];
 
 const changed = await changedFiles();
 const all = !isRepository || rules.some((name) => changed.includes(path.join(root, name)));
 const files = all ? ['.'] : changed;
-const code = all ? files : files.filter((file) => /\.(ts|[cm]?js)$/.test(file));
 const tests = testsOf(changed);
 /** Each a program's arguments; undefined if nothing that it checks has changed. */
 const checks = {
-  types: [tsc, '-p', 'test'],
-  lint: code.length > 0 ? [bin('eslint', 'bin/eslint.js'), '--no-warn-ignored', ...code] : undefined,
+  'types and lint': [bin('oxlint', 'bin/oxlint')],
   format:
     files.length > 0
       ? [bin('prettier', 'bin/prettier.cjs'), '--check', '--ignore-unknown', '--log-level', 'warn', ...files]
@@ -77,8 +68,8 @@ async function lane(...names) {
 
 async function main() {
   optionsOf();
-  // The tests run dist/; the type checker and the linter read src/.
-  await Promise.all([lane('types', 'lint'), compileTypeScript().then(() => lane('format', 'tests'))]);
+  // The tests run dist/; the linter reads src/.
+  await Promise.all([lane('types and lint'), compileTypeScript().then(() => lane('format', 'tests'))]);
 }
 
 main().catch(fail);

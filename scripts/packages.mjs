@@ -3,8 +3,8 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { fail, fingerprint, isClone, isMain, lastLines, optionsOf, root, run, say, SetupError } from './steps.mjs';
 
-/** The compiler in native code, in half the time; ESLint and TypeDoc need the API of the one written in JavaScript. */
-export const tsc = path.join(root, 'node_modules/typescript-native/bin/tsc');
+/** The compiler in native code, in half the time; TypeDoc needs the API of the one written in JavaScript. */
+const tsc = path.join(root, 'node_modules/typescript-native/bin/tsc');
 
 const stamp = path.join(root, 'node_modules/.diffmine-lock-hash');
 

@@ -1,6 +1,5 @@
 // How fast a report opens, and how smoothly its map moves with many patches: those of the report, repeated at other places. Needs Chromium (as the tests do).
 //   node scripts/report-speed.mjs RUN/report [--patches 20000]
-/* global window, document, requestAnimationFrame */
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';

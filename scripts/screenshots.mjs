@@ -1,7 +1,6 @@
 // Screenshots of a report for the docs: its pages at 1280 px, and at 390 px side by side, light and dark. Needs Chromium (as the tests do).
 //   node scripts/screenshots.mjs RUN/report [--out docs/images] [--name report] [--pages overview,map,trends,image]
 // Writes NAME-PAGE.webp, NAME-PAGE-dark.webp, NAME-PAGE-narrow.webp. A page that the report does not have is left out.
-/* global window, document */
 import fs from 'node:fs';
 import path from 'node:path';
 import process from 'node:process';

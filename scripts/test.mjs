@@ -164,7 +164,7 @@ const stages = {
     title: 'types and lint',
     cores: 1,
     async work() {
-      const linted = await node(['scripts/lint.mjs']);
+      const linted = await node([bin('oxlint', 'bin/oxlint')]);
       if (linted.code !== 0) return check(linted);
       return check(await node([bin('dependency-cruiser', 'bin/dependency-cruise.mjs'), 'src', '--output-type', 'err']));
     },

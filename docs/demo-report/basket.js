@@ -1,5 +1,4 @@
 // Patches that the reader has put aside, kept in this browser, exported as CSV or COCO.
-/* global document, localStorage, Blob, diffmine */
 'use strict';
 
 /**

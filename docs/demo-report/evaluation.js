@@ -1,5 +1,4 @@
 // The evaluation, where the run has one: its metrics beside those of the controls, images beside their maps, and tables by label and element.
-/* global diffmine */
 'use strict';
 
 (() => {

@@ -1,5 +1,4 @@
 // Figures with their intervals: bars beside each other in cards, and cells of tables.
-/* global diffmine */
 'use strict';
 
 diffmine.figures = (() => {

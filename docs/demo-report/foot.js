@@ -1,5 +1,4 @@
 // The end of the page: the run's options, what became of its images, versions, and the method's source.
-/* global diffmine */
 'use strict';
 
 diffmine.foot = (() => {

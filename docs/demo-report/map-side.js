@@ -1,5 +1,4 @@
 // What stands beside the map: the selected patch, the selection, and the basket.
-/* global document, diffmine */
 'use strict';
 
 /** @param actions.choose selects a patch and others with it; `similar` those that are like one */

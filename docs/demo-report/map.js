@@ -1,5 +1,4 @@
 // The map of patches: patches of all labels laid out by their features, drawn on Leaflet's tiles. Pan, zoom, lasso, filters, similar patches, the basket.
-/* global L, matchMedia, diffmine */
 'use strict';
 
 (() => {

@@ -1,5 +1,4 @@
 // One patch in a dialog: the image it comes from, its box, the typicality map, its numbers, and the way to its neighbors.
-/* global document, Image, diffmine */
 'use strict';
 
 /**

@@ -1,5 +1,4 @@
 // The rows of a label's page: a cluster or a list each, with its tiles, which arrow keys go along.
-/* global matchMedia, getComputedStyle, diffmine */
 'use strict';
 
 diffmine.rows = (page) => {

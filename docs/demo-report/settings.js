@@ -1,5 +1,4 @@
 // The end of a page: its settings, what was left out of it, and where the method is from.
-/* global diffmine */
 'use strict';
 
 diffmine.settings = (() => {

@@ -1,5 +1,4 @@
 // Patches of sprite sheets, painted as backgrounds of elements of any size.
-/* global diffmine */
 'use strict';
 
 /** @param sheet columns and rows of a full sprite sheet, from the run's data */

@@ -1,6 +1,5 @@
 // What the parts of pages share: making elements and writing numbers.
 // Whatever a user named (labels, files, prompts) enters the page as text nodes and attributes' values, never as markup.
-/* global document */
 'use strict';
 
 (() => {

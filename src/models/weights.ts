@@ -132,7 +132,7 @@ function noWeights(folder: string, present: readonly string[], found: readonly C
 async function shards(folder: string, index: string, present: ReadonlySet<string>): Promise<string[]> {
   const file = path.join(folder, index);
   const { weight_map: map } = await readJsonObject(file);
-  const names = isObject(map) ? [...new Set(Object.values(map))].sort() : [];
+  const names = isObject(map) ? [...new Set(Object.values(map))] : [];
   if (names.length === 0 || !names.every((name) => typeof name === 'string'))
     throw new DiffmineError('MODEL_INVALID', `'${file}' has no weight_map of tensors to files.`);
   const absent = names.find((name) => name !== path.basename(name) || !present.has(name));
@@ -142,7 +142,7 @@ async function shards(folder: string, index: string, present: ReadonlySet<string
       `'${file}' names the shard '${absent}', which is missing.`,
       'Download the missing file.',
     );
-  return names.map((name) => path.join(folder, name));
+  return names.sort().map((name) => path.join(folder, name));
 }
 
 async function sizeOf(file: string): Promise<number> {

@@ -132,7 +132,7 @@ class WorkerProcess {
 
 function replayCount(meter: Counter, call: Count): void {
   const [name, ...parameters] = call;
-  (meter[name] as (...values: unknown[]) => void).apply(meter, parameters);
+  (meter[name] as (...values: unknown[]) => void).call(meter, ...parameters);
 }
 
 /** A worker whose process is replaced when it dies. */

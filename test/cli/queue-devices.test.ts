@@ -28,7 +28,7 @@ const FAULT = pathToFileURL(join(ROOT, 'test', 'support', 'engine-fault.mjs')).h
   const attempts = async (): Promise<number[]> =>
     (await queue.queue.getJobs(['waiting', 'delayed', 'active', 'failed']))
       .map(({ attemptsMade }) => attemptsMade)
-      .sort();
+      .sort((a, b) => a - b);
 
   beforeAll(async () => {
     started = await startRedisFleet();

@@ -324,7 +324,7 @@ onLinux('findLibTorch', () => {
     expect(answers.map(({ found }) => found?.['folder'])).toEqual(
       Array(2).fill(join(folder, 'cache/libtorch-2.13.0-cpu')),
     );
-    expect(answers.map(({ found }) => found?.['source']).sort()).toEqual(['cache', "pip's wheel"]);
+    expect(answers.map(({ found }) => String(found?.['source'])).sort()).toEqual(['cache', "pip's wheel"]);
     expect(readFileSync(log, 'utf8')).toBe('x\n');
   });
 });

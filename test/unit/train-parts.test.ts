@@ -20,7 +20,7 @@ describe('the order of images', () => {
 
   test('every epoch has every image once, in a new order', () => {
     const passes = [0, 1, 2].map((pass) => views.slice(7 * pass, 7 * pass + 7).map(({ index }) => index));
-    for (const pass of passes) expect([...pass].sort()).toEqual([0, 1, 2, 3, 4, 5, 6]);
+    for (const pass of passes) expect([...pass].sort((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 5, 6]);
     expect(passes[1]).not.toEqual(passes[0]);
   });
 

@@ -181,7 +181,7 @@ export async function pushRun(folder: string, place: string, hooks: CopyHooks = 
 }
 
 async function namesIn(folder: string): Promise<string[]> {
-  return (await readdir(folder).catch(() => [])).sort();
+  return (await readdir(folder).catch((): string[] => [])).sort();
 }
 
 export interface LocalWork {

@@ -53,14 +53,21 @@ export async function rankAll(
   const groupOf = grouping(recorded.groupBy, run.manifest.dataset.columns, images);
   const fromMaps =
     patch === run.manifest.options.patch ? undefined : await candidatesFromMaps(run, engine, sizes, hooks);
-  const { rankings, dropped } = await select(run, wanted, recorded, {
-    images,
-    sizes,
-    groupOf,
-    files: fromMaps?.files,
-    signal: hooks.signal,
-    onProgress: (done, total) => hooks.onProgress?.({ type: 'compare', done, total }),
-  }).finally(() => fromMaps?.remove());
+  const selected = async (): ReturnType<typeof select> => {
+    try {
+      return await select(run, wanted, recorded, {
+        images,
+        sizes,
+        groupOf,
+        files: fromMaps?.files,
+        signal: hooks.signal,
+        onProgress: (done, total) => hooks.onProgress?.({ type: 'compare', done, total }),
+      });
+    } finally {
+      await fromMaps?.remove();
+    }
+  };
+  const { rankings, dropped } = await selected();
   const notes = fromMaps
     ? [
         `Patches of ${patch} px are ranked from the maps of the scan, whose patches have ${run.manifest.options.patch} px: they have no standard errors.`,

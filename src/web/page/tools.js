@@ -1,6 +1,5 @@
 // What the parts of pages share: making elements and writing numbers.
 // Whatever a user named (labels, files, prompts) enters the page as text nodes and attributes' values, never as markup.
-/* global document */
 'use strict';
 
 (() => {
@@ -58,7 +57,7 @@
     if (size === 0) return '0';
     if (like === value && (size < 1e-5 || size >= 1e6)) {
       const [digits, power] = size.toExponential(2).split('e');
-      return `${digits} × 10${[...String(Number(power))].map((c) => (c === '-' ? '⁻' : '⁰¹²³⁴⁵⁶⁷⁸⁹'[c])).join('')}`;
+      return `${digits} × 10${Array.from(String(Number(power)), (c) => (c === '-' ? '⁻' : '⁰¹²³⁴⁵⁶⁷⁸⁹'[c])).join('')}`;
     }
     return size.toFixed(Math.max(0, Math.min(7, 2 - Math.floor(Math.log10(Math.abs(like))))));
   }

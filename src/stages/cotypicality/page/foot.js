@@ -1,5 +1,4 @@
 // The end of the page: how the run was scored and grouped, what was skipped, and where it comes from.
-/* global diffmine */
 'use strict';
 
 (() => {

@@ -1,5 +1,4 @@
 // The page of consistent changes. Its data come through the call that data/run.js makes: diffmine.run(run).
-/* global document, location, history, window, diffmine */
 'use strict';
 
 (() => {

@@ -1,5 +1,4 @@
 // Label by label: how much each pair of labels changes at the co-typical places, and which clusters change most between two.
-/* global diffmine */
 'use strict';
 
 /** @param page { run, tile(place, label, onclick), dialog } */

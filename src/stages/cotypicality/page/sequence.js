@@ -1,5 +1,4 @@
 // One sequence in a dialog: its image under every label, the place in each, and its numbers.
-/* global document, diffmine */
 'use strict';
 
 /** @param run the page's data; open(group, at): shows place `at` of a group { title, members } */

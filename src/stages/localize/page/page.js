@@ -1,6 +1,5 @@
 // The page of a localization: metrics against boxes if there are any, then each label's images beside their heat maps. data.js calls
 // diffmine.localized; whatever a user named enters as text nodes and attributes' values.
-/* global diffmine, document, location */
 'use strict';
 
 (() => {

@@ -10,7 +10,6 @@
 //   #label/3 (cluster),
 //   #label/3/17 (its patch of rank 17),
 //   #label/top/17
-/* global diffmine */
 'use strict';
 
 diffmine.addresses = (page) => {

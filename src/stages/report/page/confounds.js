@@ -1,5 +1,4 @@
 // Labels that a property of whole images tells from the others: a warning with a short table; without any, a sentence in "How to read this page".
-/* global diffmine */
 'use strict';
 
 diffmine.confounds = (() => {

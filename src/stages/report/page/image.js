@@ -1,5 +1,4 @@
 // One image: its patches and their boxes, its maps under every label, and the images whose patches are nearest to its own.
-/* global diffmine */
 'use strict';
 
 (() => {

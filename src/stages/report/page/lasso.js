@@ -1,5 +1,4 @@
 // A lasso over an element: drawn with the pointer, it tells which points are inside.
-/* global diffmine */
 'use strict';
 
 /** @param drawn called with (x, y) => whether that point of the element, px, is inside */

@@ -1,5 +1,4 @@
 // Draws the map: a point per patch, thumbnails where there is room, rings around what is selected; one canvas for each of Leaflet's tiles.
-/* global Image, requestAnimationFrame, devicePixelRatio, diffmine */
 'use strict';
 
 /**

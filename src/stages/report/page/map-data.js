@@ -1,5 +1,4 @@
 // The patches of the map, decoded from data/map.js.
-/* global atob, diffmine */
 'use strict';
 
 (() => {

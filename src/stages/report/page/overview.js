@@ -1,5 +1,4 @@
 // The first screen: one row per label with its two best clusters; where the run has them, their profiles and the matrix of labels.
-/* global diffmine */
 'use strict';
 
 (() => {

@@ -1,5 +1,4 @@
 // The report's page. Data comes through calls that its data files make: diffmine.run(run), diffmine.label(index, label), diffmine.map(map), diffmine.trends(trends).
-/* global document, window, location, history, ResizeObserver, diffmine */
 'use strict';
 
 (() => {

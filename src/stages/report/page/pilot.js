@@ -1,5 +1,4 @@
 // What the scan's pilot measured: the ratio of contrast to noise by timestep, with the range that was sampled.
-/* global document, diffmine */
 'use strict';
 
 diffmine.pilot = (() => {

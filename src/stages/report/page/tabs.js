@@ -1,5 +1,4 @@
 // The tabs of labels and pages: which is selected, the filter by name, and keys.
-/* global document, diffmine */
 'use strict';
 
 /** @param pages the pages beside the labels: [id, name] */

@@ -1,5 +1,4 @@
 // Elements of all labels over ordered labels: their curves, and their best patches in every label.
-/* global matchMedia, diffmine */
 'use strict';
 
 (() => {

@@ -1,5 +1,4 @@
 // Reads values off the charts: with the pointer, a finger or the arrow keys; all charts show the same step.
-/* global document */
 'use strict';
 
 (() => {
