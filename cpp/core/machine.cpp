@@ -4,6 +4,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>
 
 #include <algorithm>
@@ -64,7 +65,7 @@ MachineRates machine_rates(const at::Device& device, at::ScalarType dtype, doubl
   }
   {
     const int64_t bytes = std::min(device.is_cpu() ? kCopyCpu : kCopyGpu, std::max<int64_t>(room / 2, 1 << 20));
-    const auto from = at::randn({bytes / 4}, at::TensorOptions(at::kFloat).device(device));
+    const auto from = at::ones({bytes / 4}, at::TensorOptions(at::kFloat).device(device));
     auto to = at::empty_like(from);
     rates.copy =
         2 * static_cast<double>(from.nbytes()) / median_seconds(device, seconds, context, [&] { to.copy_(from); });
