@@ -59,7 +59,7 @@ export const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word
 export const isFull = (error) => ['ENOSPC', 'EDQUOT'].includes(error?.code);
 
 // A full disk or a closed pipe behind stderr loses lines, never the work.
-process.stderr.on('error', () => undefined);
+if (process.stderr.listenerCount('error') === 0) process.stderr.on('error', () => undefined);
 
 const context = { log: (line) => void process.stderr.write(`${line}\n`), signal: undefined };
 

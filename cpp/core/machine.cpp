@@ -1,10 +1,10 @@
 #include "core/machine.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/mm.h>
-#include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>
 
 #include <algorithm>
@@ -18,10 +18,18 @@
 namespace diffmine {
 namespace {
 
-constexpr int64_t kSideCpu = 2048, kSideGpu = 8192, kMinSide = 256;
+constexpr int64_t kSideCpu = 1024, kSideGpu = 8192, kMinSide = 256;            // of a CPU: the first tried
 constexpr int64_t kCopyCpu = int64_t{256} << 20, kCopyGpu = int64_t{1} << 30;  // bytes: caches of either hold a tenth
 constexpr double kSpan = 0.02;  // seconds between two looks at the clock: launches are lost in it
 constexpr size_t kMinRuns = 3;
+
+// The seconds of one `work`, of its second time: libraries load in the first.
+double seconds_of(const std::function<void()>& work) {
+  work();
+  const auto begin = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
 
 // The median seconds of one `work`.
 double median_seconds(const at::Device& device, double seconds, const Context& context,
@@ -55,17 +63,26 @@ MachineRates machine_rates(const at::Device& device, at::ScalarType dtype, doubl
   MachineRates rates;
   rates.threads = at::get_num_threads();
   {
+    const auto fits = [&](int64_t side) {
+      return 3 * side * side * static_cast<int64_t>(c10::elementSize(dtype)) <= room;
+    };
     int64_t side = device.is_cpu() ? kSideCpu : kSideGpu;
-    while (side > kMinSide && 3 * side * side * static_cast<int64_t>(c10::elementSize(dtype)) > room) side /= 2;
-    const auto a = at::randn({side, side}, at::TensorOptions(at::kFloat).device(device)).to(dtype);
-    const auto b = at::randn({side, side}, at::TensorOptions(at::kFloat).device(device)).to(dtype);
-    auto c = at::empty({side, side}, options);
+    while (side > kMinSide && !fits(side)) side /= 2;
+    at::Tensor a, b, c;
+    const auto multiply = [&] { at::mm_out(c, a, b); };
+    for (;; side *= 2) {
+      a = at::randn({side, side}, at::TensorOptions(at::kFloat).device(device)).to(dtype);
+      b = at::randn({side, side}, at::TensorOptions(at::kFloat).device(device)).to(dtype);
+      c = at::empty({side, side}, options);
+      // Two cores are busy with the smallest for a span; for many it is too small to be fast.
+      if (!device.is_cpu() || side >= kSideGpu || !fits(2 * side) || seconds_of(multiply) >= kSpan) break;
+    }
     const double cube = static_cast<double>(side) * static_cast<double>(side) * static_cast<double>(side);
-    rates.matmul = 2 * cube / median_seconds(device, seconds, context, [&] { at::mm_out(c, a, b); });
+    rates.matmul = 2 * cube / median_seconds(device, seconds, context, multiply);
   }
   {
     const int64_t bytes = std::min(device.is_cpu() ? kCopyCpu : kCopyGpu, std::max<int64_t>(room / 2, 1 << 20));
-    const auto from = at::ones({bytes / 4}, at::TensorOptions(at::kFloat).device(device));
+    const auto from = at::arange(bytes / 4, at::TensorOptions(at::kFloat).device(device));
     auto to = at::empty_like(from);
     rates.copy =
         2 * static_cast<double>(from.nbytes()) / median_seconds(device, seconds, context, [&] { to.copy_(from); });

@@ -521,7 +521,7 @@ describe('interruption', () => {
       out,
       ...QUICK,
       '--samples',
-      '20',
+      '8',
       '--shard-size',
       '2',
       '--json',
@@ -563,7 +563,7 @@ describe('interruption', () => {
 
   test('a second SIGTERM ends the scan at once; the same command resumes it', async () => {
     const out = path.join(fresh('run'), 'run');
-    const args = ['scan', DATASET, '--model', MODEL, '--out', out, ...QUICK, '--samples', '40', '--shard-size', '2'];
+    const args = ['scan', DATASET, '--model', MODEL, '--out', out, ...QUICK, '--samples', '12', '--shard-size', '2'];
     let sent = 0;
     const ended = await cli([...args, '-v'], {
       onStderr: (text, kill) => {

@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { resultBytes } from '../helpers/bytes.js';
-import { isNightly } from '../helpers/nightly.js';
+import { isNightly, nightlyTest } from '../helpers/nightly.js';
 import { cli, hasAddon, ROOT } from './cli.js';
 
 const GOLDEN = join(ROOT, 'test', 'data', 'golden');
@@ -30,13 +30,17 @@ const OPTIONS = [
   }, 600_000);
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-  test('two workers give the same bytes', async () => {
-    expect(await cli(['scan', ...OPTIONS, '--workers', '2', '--out', at('workers')])).toMatchObject({ code: 0 });
-    expect(bytesOf('workers')).toEqual(expected);
-  }, 600_000);
+  nightlyTest(
+    'two workers give the same bytes',
+    async () => {
+      expect(await cli(['scan', ...OPTIONS, '--workers', '2', '--out', at('workers')])).toMatchObject({ code: 0 });
+      expect(bytesOf('workers')).toEqual(expected);
+    },
+    600_000,
+  );
 
   test.each(isNightly ? [1, 2, 3, 4, 5, 6] : [2])(
-    'kill -9 in round %i, then the same command: the same bytes',
+    'kill -9 in round %i, then again by two workers: the same bytes',
     async (round) => {
       const name = `killed-${round}`;
       let rounds = 0;
@@ -50,7 +54,7 @@ const OPTIONS = [
       });
       expect(killed.signal).toBe('SIGKILL');
       expect(readdirSync(join(at(name), 'rounds')).length).toBeGreaterThanOrEqual(round);
-      expect(await cli(['scan', ...OPTIONS, '--out', at(name)])).toMatchObject({ code: 0 });
+      expect(await cli(['scan', ...OPTIONS, '--workers', '2', '--out', at(name)])).toMatchObject({ code: 0 });
       expect(bytesOf(name)).toEqual(expected);
       expect(existsSync(join(at(name), 'rounds'))).toBe(false);
       expect(readdirSync(at(name), { recursive: true }).filter((file) => String(file).includes('.tmp-'))).toEqual([]);
