@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { compileTypeScript } from './packages.mjs';
-import { fail, filesBelow, optionsOf, root, run, say } from './steps.mjs';
+import { fail, filesBelow, findClangFormat, isCpp, optionsOf, root, run, say } from './steps.mjs';
 
 const bin = (name, file) => path.join(root, 'node_modules', name, file);
 const git = async (...args) => (await run('git', args, { cwd: root })).stdout.trim();
@@ -41,20 +41,25 @@ const changed = await changedFiles();
 const all = !isRepository || rules.some((name) => changed.includes(path.join(root, name)));
 const files = all ? ['.'] : changed;
 const tests = testsOf(changed);
-/** Each a program's arguments; undefined if nothing that it checks has changed. */
+const cpp = (all ? filesBelow(root, ['cpp', 'binding']) : changed).filter(isCpp);
+const clangFormat = findClangFormat();
+const node = (needed, ...line) => needed && [process.execPath, ...line];
+/** Each a program with its arguments; false if nothing that it checks has changed. */
 const checks = {
-  'types and lint': [bin('oxlint', 'bin/oxlint')],
-  format:
-    files.length > 0
-      ? [bin('prettier', 'bin/prettier.cjs'), '--check', '--ignore-unknown', '--log-level', 'warn', ...files]
-      : undefined,
-  tests: tests.length > 0 ? [bin('jest', 'bin/jest.js'), '--silent', '--runTestsByPath', ...tests] : undefined,
+  'types and lint': node(true, bin('oxlint', 'bin/oxlint')),
+  format: node(
+    files.length > 0,
+    ...[bin('prettier', 'bin/prettier.cjs'), '--check', '--ignore-unknown', '--log-level', 'warn', ...files],
+  ),
+  'format of C++': cpp.length > 0 && [clangFormat, '--dry-run', '--Werror', ...cpp],
+  tests: node(tests.length > 0, bin('jest', 'bin/jest.js'), '--silent', '--runTestsByPath', ...tests),
 };
 
 async function check(name) {
   const start = Date.now();
   if (!checks[name]) return say(`ok    ${name} (nothing that it checks has changed)`);
-  const { code, output } = await run(process.execPath, checks[name], { cwd: root });
+  const [program, ...line] = checks[name];
+  const { code, output } = await run(program, line, { cwd: root });
   const seconds = ((Date.now() - start) / 1000).toFixed(0);
   if (code !== 0) say(output.trimEnd());
   say(`${code === 0 ? 'ok  ' : 'FAIL'}  ${name} (${seconds} s)`);
@@ -69,7 +74,10 @@ async function lane(...names) {
 async function main() {
   optionsOf();
   // The tests run dist/; the linter reads src/.
-  await Promise.all([lane('types and lint'), compileTypeScript().then(() => lane('format', 'tests'))]);
+  await Promise.all([
+    lane('types and lint'),
+    compileTypeScript().then(() => lane('format', ...(clangFormat ? ['format of C++'] : []), 'tests')),
+  ]);
 }
 
 main().catch(fail);

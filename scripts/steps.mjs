@@ -104,6 +104,11 @@ export function which(...names) {
   return undefined;
 }
 
+export const isCpp = (file) => /\.(cpp|h|cu|cuh)$/.test(file);
+
+export const findClangFormat = () =>
+  which('clang-format', ...Array.from({ length: 12 }, (_, i) => `clang-format-${24 - i}`));
+
 /** What a build needs and is not on the PATH: { name, debian }, the name of Debian's package. */
 export function missingTools() {
   return [

@@ -19,7 +19,19 @@ import {
 import { runCases } from './cases.mjs';
 import { findClang, fuzz } from './fuzz.mjs';
 import { setup } from './setup.mjs';
-import { buildProgress, fail, filesBelow, optionsOf, root, run, say, SetupError, which } from './steps.mjs';
+import {
+  buildProgress,
+  fail,
+  filesBelow,
+  findClangFormat,
+  isCpp,
+  optionsOf,
+  root,
+  run,
+  say,
+  SetupError,
+  which,
+} from './steps.mjs';
 
 const inCi = process.env.CI === 'true' || process.env.CI === '1';
 const cores = os.availableParallelism();
@@ -103,9 +115,9 @@ async function compileSanitized(folder, libtorch, unity = true) {
 async function checkFormat() {
   const prettier = await node([bin('prettier', 'bin/prettier.cjs'), '--check', '.']);
   if (prettier.code !== 0 || !fs.existsSync(path.join(root, '.clang-format'))) return check(prettier);
-  const clangFormat = which('clang-format', ...Array.from({ length: 12 }, (_, i) => `clang-format-${24 - i}`));
+  const clangFormat = findClangFormat();
   if (!clangFormat) return lacking('clang-format is not installed (Debian: apt-get install clang-format)');
-  const sources = filesBelow(root, ['cpp', 'binding']).filter((file) => /\.(cpp|h|cu|cuh)$/.test(file));
+  const sources = filesBelow(root, ['cpp', 'binding']).filter(isCpp);
   return check(await run(clangFormat, ['--dry-run', '--Werror', ...sources], { cwd: root }));
 }
 

@@ -23,7 +23,7 @@ constexpr int64_t kCopyCpu = int64_t{256} << 20, kCopyGpu = int64_t{1} << 30;  /
 constexpr double kSpan = 0.02;  // seconds between two looks at the clock: launches are lost in it
 constexpr size_t kMinRuns = 3;
 
-// The seconds of one `work`, of its second time: libraries load in the first.
+// The seconds of the second `work`: libraries load in the first.
 double seconds_of(const std::function<void()>& work) {
   work();
   const auto begin = std::chrono::steady_clock::now();

@@ -12,8 +12,8 @@ struct MachineRates {
   int threads = 0;    // OpenMP's, of the calling thread
 };
 
-// Medians of runs that take about `seconds` each. Products of 8192^3 on a GPU, and on a CPU of 1024^3 or what then takes
-// 20 ms (less where memory is short), of random numbers in `dtype`: a card clocks higher on zeros.
+// Medians of runs that take about `seconds` each. Products of 8192^3 on a GPU, and on a CPU of 1024^3 or what then
+// takes 20 ms (less where memory is short), of random numbers in `dtype`: a card clocks higher on zeros.
 MachineRates machine_rates(const at::Device& device, at::ScalarType dtype, double seconds, const Context& context = {});
 
 }  // namespace diffmine

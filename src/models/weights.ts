@@ -135,6 +135,7 @@ async function shards(folder: string, index: string, present: ReadonlySet<string
   const names = isObject(map) ? [...new Set(Object.values(map))] : [];
   if (names.length === 0 || !names.every((name) => typeof name === 'string'))
     throw new DiffmineError('MODEL_INVALID', `'${file}' has no weight_map of tensors to files.`);
+  names.sort();
   const absent = names.find((name) => name !== path.basename(name) || !present.has(name));
   if (absent !== undefined)
     throw new DiffmineError(
@@ -142,7 +143,7 @@ async function shards(folder: string, index: string, present: ReadonlySet<string
       `'${file}' names the shard '${absent}', which is missing.`,
       'Download the missing file.',
     );
-  return names.sort().map((name) => path.join(folder, name));
+  return names.map((name) => path.join(folder, name));
 }
 
 async function sizeOf(file: string): Promise<number> {
