@@ -35,7 +35,7 @@ function testsOf(changed) {
 }
 
 /** After a change to one of these, every file may break a rule of the format. Without git nobody knows what changed. */
-const rules = ['package-lock.json', '.prettierrc.json', '.prettierignore'];
+const rules = ['package-lock.json', '.prettierrc.json', '.prettierignore', '.clang-format'];
 
 const changed = await changedFiles();
 const all = !isRepository || rules.some((name) => changed.includes(path.join(root, name)));

@@ -61,7 +61,7 @@ print(json.dumps(results))
       const { hot } = images.find(({ path }) => path === image) as (typeof images)[number];
       expect([x, y]).toEqual([hot.x, hot.y]);
     }
-    for (const fraction of sure?.data as number[]) expect(fraction).toBeGreaterThan(0);
+    for (const fraction of sure!.data as number[]) expect(fraction).toBeGreaterThan(0);
     expect((clusters as { data: unknown[] }).data).toHaveLength(8);
     expect(correlation?.index).toEqual(labels);
   },

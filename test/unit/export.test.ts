@@ -68,7 +68,7 @@ test('one label and list, without margin; a folder that has files is refused', a
   expect(await sharp(join(crops, rows[0]?.['file'] as string)).metadata()).toMatchObject({ width: 32, height: 32 });
   // a grid of 6: 3 columns and 2 rows of 160 px, 4 px apart
   expect(
-    await sharp(join(crops, (rows[0]?.['file'] as string).split('/')[0] as string, 'grid.png')).metadata(),
+    await sharp(join(crops, (rows[0]!['file'] as string).split('/')[0] as string, 'grid.png')).metadata(),
   ).toMatchObject({ width: 496, height: 332 });
   await expect(exportCrops({ run, crops })).rejects.toMatchObject({
     code: 'INVALID_ARGUMENT',

@@ -48,7 +48,7 @@ async function kubernetes(flags: Record<string, unknown>): Promise<Record<string
 
 /** Options of the scan that a container runs, as the command line reads them from its mounted file. */
 function configured(configMap: Record<string, unknown> | undefined): unknown {
-  const file = parse((configMap?.['data'] as Record<string, string>)['diffmine.yaml'] ?? '') as Record<string, unknown>;
+  const file = parse((configMap!['data'] as Record<string, string>)['diffmine.yaml'] ?? '') as Record<string, unknown>;
   const own = Object.keys(flagsOf({ options: SCAN, places: ['dataset'] }));
   expect(Object.keys(file).filter((key) => !own.includes(key))).toEqual(['verbose']);
   return readValues({ options: SCAN, places: ['dataset'] }, {}, file, 'scan');
@@ -78,7 +78,7 @@ test('an Indexed Job with its options in a ConfigMap', async () => {
   expect(() => new ConfigMap(map as never).validate()).not.toThrow();
   expect(() => new Job(job as never).validate()).not.toThrow();
   expect(configured(map)).toEqual(OPTIONS);
-  const { name } = map?.['metadata'] as { name: string };
+  const { name } = map!['metadata'] as { name: string };
   expect(job).toMatchObject({
     metadata: { name, namespace: 'mining' },
     spec: {
@@ -153,7 +153,7 @@ test('with a queue: a job that fills it, and workers that KEDA starts while shar
 
 test('the same submission has the same name, another has another', async () => {
   const name = async (flags: Record<string, unknown>): Promise<unknown> =>
-    ((await kubernetes(flags))[0]?.['metadata'] as { name: string }).name;
+    ((await kubernetes(flags))[0]!['metadata'] as { name: string }).name;
   expect(await name({})).toBe(await name({}));
   expect(await name({})).not.toBe(await name({ cpus: '4' }));
   expect(await name({ name: 'cats' })).toMatch(/^cats-[0-9a-f]{8}$/);

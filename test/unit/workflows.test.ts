@@ -146,7 +146,7 @@ describe('workflows', () => {
   it('test every stage of npm test that needs no GPU, on every supported Node', () => {
     const ci = parse(text('.github/workflows/ci.yml')) as Workflow;
     const matrix = ci.jobs['test']?.strategy?.matrix.include ?? [];
-    const stages = matrix.flatMap(({ run }) => (/--only (\S+)/.exec(run as string)?.[1] as string).split(','));
+    const stages = matrix.flatMap(({ run }) => (/--only (\S+)/.exec(run as string)![1] as string).split(','));
     const source = text('scripts/test.mjs');
     const known = [...source.slice(source.indexOf('const stages = {')).matchAll(/^ {2}(\w+): \{$/gm)].map(
       ([, name]) => name,
