@@ -328,7 +328,8 @@ def main():
         print(__doc__, file=sys.stderr)
         return 2
     work, minutes = CALLS[sys.argv[1]]
-    check = Check(float(environment.get('MINUTES', minutes)), sys.argv[2:])
+    minutes = float(environment.get('MINUTES', minutes))
+    check = Check(minutes, sys.argv[2:])
 
     def stop(number, _frame):
         signal.signal(number, signal.SIG_IGN)
@@ -338,7 +339,7 @@ def main():
         signal.signal(number, stop)
     commit = environment.get('COMMIT') or subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=root, capture_output=True, text=True, check=False).stdout.strip()
     check.emit({'check': 'gpu', 'call': sys.argv[1], 'date': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()), 'commit': commit, 'device': device,
-                'libtorch': str(find_libtorch()), 'minutes': (check.ends - check.begin) / 60})
+                'libtorch': str(find_libtorch()), 'minutes': minutes})
     stopped = None
     try:
         work(check)
