@@ -16,6 +16,7 @@ target_include_directories(diffmine PRIVATE binding)
 target_compile_definitions(diffmine PRIVATE NAPI_VERSION=9 NAPI_CPP_EXCEPTIONS NODE_GYP_MODULE_NAME=diffmine NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS)
 target_compile_options(diffmine PRIVATE -Wall -Wextra -Wno-unused-parameter)
 target_link_libraries(diffmine PRIVATE diffmine_core)
+reuse_precompiled_headers(diffmine)
 if(APPLE)
   target_link_options(diffmine PRIVATE "SHELL:-undefined dynamic_lookup")  # Node-API comes from the executable
 endif()

@@ -152,9 +152,10 @@ at::Tensor Trainer::forward(const at::Tensor& x, const at::Tensor& t, const at::
   }
   // Only the conditions of this batch are prepared, inside the graph: keys and values are projections that are trained
   // too.
-  const auto [used, index, counts] = at::_unique2(named, /*sorted=*/true, /*return_inverse=*/true);
-  const auto prepared = denoiser_->prepare(
-      conditions_.each([&](const at::Tensor& part) { return part.index_select(0, used.to(denoiser_->device())); }));
+  const auto [distinct, index, counts] = at::_unique2(named, /*sorted=*/true, /*return_inverse=*/true);
+  const at::Tensor used = distinct.to(denoiser_->device());
+  const auto prepared =
+      denoiser_->prepare(conditions_.each([&](const at::Tensor& part) { return part.index_select(0, used); }));
   const PixelSize size{x.size(2) * options_.cell, x.size(3) * options_.cell};
   return denoiser_->forward(x, t, *prepared, index, 1, nullptr, size);
 }
