@@ -210,7 +210,7 @@ const stages = {
       const clang = await findClang();
       if (!clang)
         return lacking('clang with libFuzzer is not installed (Debian: apt-get install clang libclang-rt-dev)');
-      const results = await fuzz({ clang, runs: 1e9, seconds: all ? 300 : 20 });
+      const results = await fuzz({ clang, runs: 1e9, seconds: all ? 300 : 10 });
       const failed = results.filter(({ passed }) => !passed);
       return outcome(results.length - failed.length, failed.length, {
         note: failed.length ? '' : results.map(({ line }) => line).join('; '),
