@@ -92,7 +92,18 @@ const SCHEMAS = {
   InspectOptions: ['tools/inspect/options.js', 'INSPECT'],
   VerifyOptions: ['tools/verify/options.js', 'VERIFY'],
   DemoOptions: ['tools/demo/options.js', 'DEMO'],
+  PullOptions: ['tools/pull/options.js', 'PULL'],
+  CropsOptions: ['tools/export/options.js', 'CROPS'],
+  SplitOptions: ['stages/scan/options.js', 'SCAN'],
 };
+
+/** The cells of a row of a table in Markdown. */
+const cellsOf = (line) =>
+  line
+    .split(/(?<!\\)\|/)
+    .slice(1, -1)
+    .map((text) => text.trim());
+const rowOf = (cells) => `| ${cells.join(' | ')} |`;
 
 /** The tables of options in a page of the API reference, with what the schemas say in place of what typedoc knows. */
 async function describeOptions(page) {
@@ -101,23 +112,54 @@ async function describeOptions(page) {
     const start = page.indexOf(`\n### ${type}\n`);
     if (start < 0) continue;
     const end = page.indexOf('\n***\n', start) < 0 ? page.length : page.indexOf('\n***\n', start);
-    const section = page.slice(start, end);
     const about = new Map(describeAll((await dist(file))[name]).map((option) => [option.key, option]));
-    const described = section
-      .replace(/\n- `ZodInfer[^\n]*|\n- `[^\n]*`\\<[^\n]*/g, '')
+    let columns = [];
+    const described = page
+      .slice(start, end)
+      .replace(/\n- `ZodInfer[^\n]*|\n- `(input|[^\n`]*<)[^\n]*|\n- `[^\n]*`\\<[^\n]*/g, '')
+      .replace('\n#### Extends\n\n\n', '\n')
       .split('\n')
       .map((line) => {
-        const key = /<\/a> `(\w+)\??` \|/.exec(line)?.[1];
-        const option = key && about.get(key);
-        if (!option) return line.replace(/^\| Property \| Type \|.*/, '| Property | Type | Default | Description |');
-        const [, anchored, kind] = line.split(/(?<!\\)\|/);
-        return `|${anchored}|${kind}| ${cell(option.fallback ?? '')} | ${cell(option.description)} |`;
+        if (line.startsWith('| Property | Type |')) {
+          columns = cellsOf(line);
+          return rowOf(['Property', 'Type', 'Default', 'Description']);
+        }
+        if (columns.length > 0 && line.startsWith('| ------')) return rowOf(Array(4).fill('------'));
+        const [, key, optional] = /^\| <a [^>]*><\/a> `(\w+)(\??)` \|/.exec(line) ?? [];
+        if (key === undefined) return line;
+        const [anchored, kind, ...others] = cellsOf(line);
+        const { fallback = '', description } = about.get(key) ?? {
+          description: others[columns.indexOf('Description') - 2],
+        };
+        return rowOf([anchored, kind, optional ? cell(fallback) : 'required', cell(description ?? '')]);
       })
-      .join('\n')
-      .replace(/(\| Default \| Description \|\n)\|[ -|]*\|\n/, '$1| ------ | ------ | ------ | ------ |\n');
+      .join('\n');
     page = page.slice(0, start) + described + page.slice(end);
   }
+  const type = /\n### (\w+)\n(?:(?!\n### )[\s\S])*?z\.input/.exec(page)?.[1];
+  if (type !== undefined)
+    throw new SetupError(
+      `The API reference has options without descriptions: ${type}.`,
+      'Name their schema in SCHEMAS.',
+    );
   return page;
+}
+
+/** Without typedoc's own words: a name for parameters that have none in the sources, `undefined` for no default. */
+function polished(page) {
+  const lines = page.replaceAll('__namedParameters', 'options').split('\n');
+  const twice = lines.find((line) => /`options\??`, `options\??`/.test(line));
+  if (twice !== undefined)
+    throw new SetupError(`Two parameters would have one name: ${twice}`, 'Name the second with @param.');
+  let column = -1;
+  return lines
+    .map((line) => {
+      if (!line.startsWith('|')) column = -1;
+      else if (column < 0) column = cellsOf(line).indexOf('Default value');
+      else if (cellsOf(line)[column] === '`undefined`') return rowOf(cellsOf(line).with(column, '-'));
+      return line;
+    })
+    .join('\n');
 }
 
 const cell = (text) => text.replaceAll('|', '\\|').replaceAll('<', '&lt;');
@@ -170,6 +212,9 @@ function entryPoints() {
   return built.length ? [...new Set(built)] : ['src/index.ts'];
 }
 
+/** What only makes up an exported type. A type that users meet and that is not exported is an error. */
+const HIDDEN = ['Output', 'Subject', 'Orders', 'Unset', 'Added'].map((name) => `src/stages/train/options.ts:${name}`);
+
 /** Writes the API reference into `out`: one page per entry point. */
 function writeApi(out) {
   const typedoc = path.join(path.dirname(createRequire(import.meta.url).resolve('typedoc')), '..', 'bin', 'typedoc');
@@ -178,7 +223,7 @@ function writeApi(out) {
     tsconfig: 'tsconfig.json',
     outputFileStrategy: 'modules',
     readme: 'none',
-    logLevel: 'Error',
+    logLevel: 'Warn',
     parametersFormat: 'table',
     propertiesFormat: 'table',
     propertyMembersFormat: 'table',
@@ -190,12 +235,17 @@ function writeApi(out) {
     ...['disableSources', 'hidePageHeader', 'hideBreadcrumbs', 'skipErrorChecking', 'excludeExternals'].map(
       (name) => `--${name}`,
     ),
-    ...['excludePrivate', 'excludeInternal'].map((name) => `--${name}`),
+    ...['excludePrivate', 'excludeProtected', 'excludeInternal', 'treatWarningsAsErrors'].map((name) => `--${name}`),
+    ...HIDDEN.flatMap((name) => ['--intentionallyNotExported', name]),
     '--out',
     out,
   ];
   const { status } = spawnSync(process.execPath, [typedoc, ...args], { cwd: root, stdio: ['ignore', 2, 2] });
-  if (status !== 0) throw new Error(`typedoc failed with exit code ${status}`);
+  if (status !== 0)
+    throw new SetupError(
+      'typedoc finds something wrong in the API reference (see above).',
+      'A type that is "not included in the documentation": export it from src/index.ts, or mark what names it as @internal.',
+    );
 }
 
 const API_INDEX = `# API
@@ -231,7 +281,7 @@ async function generate(only) {
     writeApi(scratch);
     await compileTypeScript();
     for (const [name, text] of Object.entries(texts(scratch)))
-      pages[path.join('docs/reference/api', name)] = await describeOptions(text);
+      pages[path.join('docs/reference/api', name)] = polished(await describeOptions(text));
     fs.rmSync(scratch, { recursive: true });
     pages['docs/reference/api/README.md'] = API_INDEX;
   }

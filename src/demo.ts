@@ -1,11 +1,13 @@
 // diffmine/demo: the synthetic dataset with ground truth, and the demo on it (docs/getting-started/demo.md).
 import './util/node.js';
-export { demo, DEMO_MODEL } from './tools/demo/demo.js';
+export { demo, DEMO_MODEL, type DemoHooks } from './tools/demo/demo.js';
+export { DEMO_STAGES } from './tools/demo/options.js';
 export type {
   DemoCity,
   DemoElement,
   DemoEvent,
   DemoFigures,
+  DemoFull,
   DemoOptions,
   DemoStage,
   DemoSummary,

@@ -3,7 +3,7 @@ import './util/node.js';
 export { DiffmineError, EXIT_CODES, asDiffmineError, type ErrorCode } from './util/errors.js';
 
 // set-up
-export { doctor, type DoctorReport, type DoctorRow } from './tools/setup/doctor.js';
+export { doctor, type DoctorReport, type DoctorRow, type RowStatus } from './tools/setup/doctor.js';
 export { setup, type SetupSummary } from './tools/setup/setup.js';
 
 // inputs
@@ -20,6 +20,15 @@ export type {
   SizeOptions,
   SizeRule,
 } from './data/index.js';
+export { BOX_FRAMES } from './options/names.js';
+export type { Confounds, NearDuplicate } from './data/confounds.js';
+export type { Confound } from './data/properties.js';
+export type { Ignored, IgnoreReason } from './data/ignored.js';
+export type { ImageList } from './data/images.js';
+export type { DatasetSource } from './data/options.js';
+export type { Size as ImageSize } from './data/read-image.js';
+export type { Drawn } from './data/boxes/outline.js';
+export type { Naming } from './data/boxes/table.js';
 export { BOX_FORMATS, maskOf, readBoxes, readMarks } from './data/boxes/index.js';
 export type {
   Box,
@@ -33,6 +42,15 @@ export type {
   TruthBox,
 } from './data/boxes/index.js';
 export { Tokenizer, openModel, prepareConditions, type ModelFolder, type ModelSummary } from './models/index.js';
+export type { AddedToken, TokenizerFiles } from './models/added-tokens.js';
+export type { Architecture } from './models/denoiser.js';
+export type { HubHooks } from './models/hub/hub.js';
+export type { HubSource } from './models/locate.js';
+export type { OpenOptions } from './models/options.js';
+export type { T5Tokenizer } from './models/t5-tokenizer.js';
+export type { Vocabulary } from './models/tokenizer.js';
+export type { JsonObject } from './models/json.js';
+export type { Learned, LearnedLabel, NullCondition, Verdict as LearnedVerdict } from './models/training.js';
 export {
   inspect,
   type Inspection,
@@ -43,6 +61,8 @@ export {
   type OutputInspection,
   type RunInspection,
 } from './tools/inspect/inspect.js';
+export type { ImageGrid } from './tools/inspect/grid.js';
+export type { InspectOptions } from './tools/inspect/options.js';
 
 // the stages
 export { pullModel, type HubModelFiles, type PullOptions, type PullSummary } from './tools/pull/pull.js';
@@ -51,7 +71,8 @@ export { estimateTraining, type EstimateTrainOptions, type TrainingEstimate } fr
 export { scan } from './stages/scan/scan.js';
 export type { Hooks, Progress } from './util/hooks.js';
 export type { PipelineEvent, SplitOptions } from './pipeline/options.js';
-export type { ScanEvent, ScanOptions, ScanSummary } from './stages/scan/options.js';
+export type { AutoPart, Part, Range } from './options/fields.js';
+export type { MapOptions, ScanEvent, ScanOptions, ScanSummary } from './stages/scan/options.js';
 export {
   Scorer,
   type ImagePatch,
@@ -63,14 +84,15 @@ export { mine } from './stages/mine/mine.js';
 export type { MineEvent, MineOptions, MineSummary, MinedCondition } from './stages/mine/options.js';
 export { writeReport, type ReportEvent, type ReportOptions, type ReportSummary } from './stages/report/report.js';
 export { cotypicality } from './stages/cotypicality/cotypicality.js';
-export type {
-  Agreement,
-  CotypicalityEvent,
-  CotypicalityOptions,
-  CotypicalitySummary,
-  GroupedCluster,
-  Projection,
-  TruthRecord,
+export {
+  PROJECTIONS,
+  type Agreement,
+  type CotypicalityEvent,
+  type CotypicalityOptions,
+  type CotypicalitySummary,
+  type GroupedCluster,
+  type Projection,
+  type TruthRecord,
 } from './stages/cotypicality/options.js';
 export { evaluate } from './stages/evaluate/evaluate.js';
 export type {
@@ -88,7 +110,7 @@ export type {
   RegionTypicality,
 } from './stages/evaluate/options.js';
 export { readEvaluation, type EvaluationRecord } from './runs/evaluation.js';
-export { averagePrecision } from './metrics/precision.js';
+export { averagePrecision, type ScoredPixels } from './metrics/precision.js';
 export { PAPER_THRESHOLDS, paperAucPr, paperCurve, type PaperCurve } from './metrics/paper.js';
 export { localize } from './stages/localize/localize.js';
 export type {
@@ -112,7 +134,7 @@ export {
 } from './tools/export/export.js';
 export { exportAnnotations, type AnnotationOptions, type AnnotationSummary } from './tools/export/annotations.js';
 export { exportCrops, type CropsEvent, type CropsSummary } from './tools/export/crops.js';
-export type { CropsOptions } from './tools/export/options.js';
+export type { AnnotationTable, CropsOptions } from './tools/export/options.js';
 export { compare } from './tools/compare/compare.js';
 export type {
   CompareEvent,
@@ -122,17 +144,30 @@ export type {
   LabelComparison,
   Mover,
   Overlap,
+  Ranked,
 } from './tools/compare/options.js';
-export { Run, type PatchQuery } from './runs/run.js';
-export type { Manifest, RunOptions } from './runs/manifest.js';
-export type { ClusterRow, ImageRow, ListName, MinedPatchRow, PatchRow } from './runs/schema.js';
-export { query, readTable } from './runs/tables.js';
+export { Run, type PatchQuery, type ShardRecord, type Skipped } from './runs/run.js';
+export type { ListRecord } from './runs/list.js';
+export type { Manifest, ManifestDataset, ManifestModel, RaceOptions, RunOptions } from './runs/manifest.js';
+export type { Dropped, MineSettings } from './runs/mining.js';
+export type { Pilot } from './runs/pilot.js';
+export type { ShardRate } from './runs/sharded-manifest.js';
+export {
+  LISTS,
+  type ClusterRow,
+  type ImageRow,
+  type ListName,
+  type MinedPatchRow,
+  type PatchRow,
+} from './runs/schema.js';
+export { query, readTable, type Cell, type Row } from './runs/tables.js';
+export type { ReportBytes } from './web/folder.js';
 export { chooseDevice } from './runs/device.js';
 export { VERSION } from './runs/version.js';
 
 // images of a model
 export { train } from './stages/train/train.js';
-export type { TrainEvent, TrainOptions, TrainSettings, TrainSummary } from './stages/train/options.js';
+export type { TrainEvent, TrainOptions, TrainSettings, TrainSummary, TrainTime } from './stages/train/options.js';
 export type { TrainRecord } from './stages/train/record.js';
 export { SIZES, unetOfSize, type Shape, type Size, type SizeName } from './stages/train/sizes.js';
 export { writeTrainReport } from './stages/train/report.js';

@@ -4,6 +4,8 @@ import { open } from 'node:fs/promises';
 import path from 'node:path';
 import { systemPath } from './names.js';
 
+export type IgnoreReason = 'thumbnails' | 'system' | 'hidden' | 'outputs' | 'notImages' | 'besideLabels' | 'unlisted';
+
 /** Entries left out, by reason. A folder that is left out counts once, whatever it holds. */
 export type Ignored = Partial<Record<IgnoreReason, number>>;
 
@@ -15,9 +17,7 @@ const WORDS = {
   notImages: ['file that is not an image', 'files that are not images'],
   besideLabels: ['file beside the label folders', 'files beside the label folders'],
   unlisted: ['file that is not in the lists', 'files that are not in the lists'],
-} as const;
-
-export type IgnoreReason = keyof typeof WORDS;
+} as const satisfies Record<IgnoreReason, readonly [one: string, many: string]>;
 
 export const totalIgnored = (ignored: Ignored): number => Object.values(ignored).reduce((sum, count) => sum + count, 0);
 

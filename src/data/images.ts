@@ -218,31 +218,37 @@ export class ImageList implements Iterable<DatasetImage> {
     return this.order ? (this.order[this.begin + index] as number) : this.begin + index;
   }
 
+  /** The image at a place. */
   at(index: number): DatasetImage {
     return this.store.image(this.number(index));
   }
 
+  /** Relative to the dataset. */
   path(index: number): string {
     return this.store.paths.get(this.number(index));
   }
 
+  /** Label at a place. */
   label(index: number): string {
     return this.store.labels.names[this.store.labelOf[this.number(index)] as number] as string;
   }
 
+  /** Size of the file in bytes. */
   bytes(index: number): number {
     return this.store.bytesOf[this.number(index)] as number;
   }
 
-  /** NaN if the reader did not ask. */
+  /** Modification time of the file, ms; NaN if the reader did not ask. */
   mtime(index: number): number {
     return this.store.mtimeOf[this.number(index)] as number;
   }
 
+  /** Absolute. */
   file(index: number): string {
     return this.store.file(this.number(index));
   }
 
+  /** Checksum of the file's content, if it was computed. */
   sha256(index: number): string | undefined {
     return this.store.sha256(this.number(index)).sha256;
   }
@@ -256,6 +262,7 @@ export class ImageList implements Iterable<DatasetImage> {
     for (let i = 0; i < this.length; i += 1) yield this.at(i);
   }
 
+  /** As an array's map. */
   map<T>(make: (image: DatasetImage, index: number) => T): T[] {
     return Array.from({ length: this.length }, (_, i) => make(this.at(i), i));
   }

@@ -79,6 +79,7 @@ export class Engine {
     return callAsync((addon) => addon.encodeT5(this.#native, ids, options));
   }
 
+  /** Prepares encoded prompts or class labels for this engine's UNet, once for all its forward passes. */
   async prepareConditions(conditions: ConditionInput, options?: CallOptions): Promise<Conditions> {
     const native = await this.#call((addon) => addon.prepareConditions(this.#native, conditions, options));
     return new Conditions(native, ('text' in conditions ? conditions.text : conditions).shape[0] ?? 0);

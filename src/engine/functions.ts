@@ -26,7 +26,7 @@ export function schedule(config: ScheduleConfig): { betas: Tensor; alphasCumprod
   return call((addon) => addon.schedule(config));
 }
 
-/** Noises x0 with noise, F32 [B, ...], at `timesteps` [B]: the model's input, and the velocity for v-prediction. */
+/** Noises x0 with noise, F32 `[B, ...]`, at `timesteps` `[B]`. The model's input, and the velocity for v-prediction. */
 export function addNoise(
   config: ScheduleConfig,
   x0: Tensor,

@@ -26,6 +26,7 @@ export interface PaperCurve {
  * Precision and recall of {score > threshold} (strict) at the paper's thresholds. The map is one image's, at its pixels and not blurred: the thresholds
  * are absolute, so what lies below 2e-7 is never reached, and a map of another scale has another area. A constant map has half the positive share.
  *
+ * @param pixels scores and truth of each pixel
  * @throws NUMERICS for a score that is NaN
  */
 export function paperCurve({ scores, truth }: ScoredPixels): PaperCurve {

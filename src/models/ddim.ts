@@ -12,7 +12,7 @@ const SAMPLING = 4;
 /** Model UNet calls per pass, unless asked otherwise. */
 const BATCH = 16;
 
-/** The model's output for x F32 [n, C, h, w] at `timesteps` [n] under the conditions `rows` [n]: F32 [n, C, h, w]. */
+/** The model's output, F32 `[n, C, h, w]`, for x of the same shape at `timesteps` `[n]` under the conditions `rows` `[n]`. */
 export type Denoise = (x: Tensor, timesteps: number[], rows: number[]) => Promise<Tensor>;
 
 export interface DdimRequest {

@@ -35,6 +35,7 @@ export interface Vocabulary {
   merges: string[] | [string, string][];
 }
 
+/** CLIP's tokenizer of one text encoder. */
 export class Tokenizer {
   /** by text: all its ids, start and end included, neither truncated nor padded */
   private readonly cache = new Map<string, readonly number[]>();
@@ -59,7 +60,11 @@ export class Tokenizer {
     return Tokenizer.make(files, await readVocabulary(files));
   }
 
-  /** As `open`, of a tokenizer whose files need not exist. */
+  /**
+   * As `open`, of a tokenizer whose files need not exist.
+   *
+   * @param vocabulary ids of tokens, and merges in order
+   */
   static async make(files: TokenizerFiles, { vocab, merges }: Vocabulary): Promise<Tokenizer> {
     const { folder } = files;
     const ids = new Map(Object.entries(vocab));

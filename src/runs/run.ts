@@ -46,6 +46,7 @@ export interface PatchQuery {
   limit?: number;
 }
 
+/** The directory of a run, or its place in a bucket: what `scan` found, and what `mine` made of it. */
 export class Run extends ShardedFolder<Manifest, ListedRow> {
   /**
    * Opens an existing run.
@@ -59,6 +60,7 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
   /**
    * Begins a run in `place`, a path or s3://bucket/prefix, or resumes the one that is there if it is the same run. Several processes can do this at once.
    *
+   * @internal
    * @param images of the run, in order
    * @throws RUN_MISMATCH if another run, or anything else, is in the folder
    */
@@ -67,13 +69,13 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
     return new Run(await beginFolder(RUN, place, draft, rows, options));
   }
 
-  /** The images of a shard, in order. */
+  /** The images of a shard, in order. @internal */
   async shardImages(shard: number): Promise<ListedImage[]> {
     const { columns } = this.manifest.dataset;
     return (await this.shardRows(shard)).map((row) => listedImage(row, columns));
   }
 
-  /** Index of each of these images in the list, by imageKey; unknown images are left out. */
+  /** Index of each of these images in the list, by imageKey; unknown images are left out. @internal */
   async placesOf(images: Iterable<{ path: string; label: string }>): Promise<Map<string, number>> {
     const wanted = [...images];
     const names = new Set(wanted.map(({ path }) => path));
@@ -90,7 +92,7 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
     return places;
   }
 
-  /** sha256 of the files that a finished shard was scored from, by place in the list; null if one could not be read. */
+  /** sha256 of the files that a finished shard was scored from, by place in the list; null if one could not be read. @internal */
   async shardContents(shard: number): Promise<Map<number, string | null>> {
     const [begin] = this.shardRange(shard);
     await this.fetchShard(shard, ['files.parquet']);
@@ -164,6 +166,7 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
     return readTable<T>(this.mineFile(name));
   }
 
+  /** Absolute path of a file of a finished shard; `fetchShard` brings it here from a bucket. */
   shardFile(
     shard: number,
     name: 'shard.json' | 'images.parquet' | 'patches.parquet' | 'files.parquet' | 'maps.safetensors' | 'skipped.jsonl',
@@ -171,6 +174,7 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
     return join(this.shardPath(shard), name);
   }
 
+  /** Absolute path of a file that `mine` writes. */
   mineFile(
     name:
       | 'mine.json'
@@ -186,12 +190,13 @@ export class Run extends ShardedFolder<Manifest, ListedRow> {
     return join(this.path, 'mine', name);
   }
 
-  /** Writes a finished shard, all of it at once. `fill` writes its files into the folder it is given. */
+  /** Writes a finished shard, all of it at once. `fill` writes its files into the folder it is given. @internal */
   async writeShard(shard: number, fill: (folder: string) => Promise<void>): Promise<void> {
     await writeFolderAtomic(this.shardPath(shard), fill);
     await this.kept.commit(shardName(shard));
   }
 
+  /** The record of a finished shard. @throws RUN_INVALID if it is missing or damaged */
   async readShard(shard: number): Promise<ShardRecord> {
     return this.readShardJson<ShardRecord>(shard, 'shard.json', SHARD_RECORD);
   }

@@ -21,7 +21,7 @@ export interface Skipped {
 /** The folder of work that has begun. A finished shard is the folder shards/NNNNN, or with a suffix the file. */
 export abstract class ShardedFolder<M extends ShardedManifest, R extends Row = Row> extends Shards {
   readonly manifest: M;
-  /** what is cut into shards */
+  /** what is cut into shards @internal */
   readonly list: ListFile<R>;
 
   protected constructor({ store, manifest, list }: Opened<M, R>, suffix: '' | '.jsonl' = '') {
@@ -34,13 +34,13 @@ export abstract class ShardedFolder<M extends ShardedManifest, R extends Row = R
     return this.manifest.shards;
   }
 
-  /** Places of a shard in the list, [begin, end). */
+  /** Places of a shard in the list, [begin, end). @internal */
   override shardRange(shard: number): [begin: number, end: number] {
     const { options, index } = this.manifest;
     return [Math.min(index.rows, shard * options.shardSize), Math.min(index.rows, (shard + 1) * options.shardSize)];
   }
 
-  /** A shard's rows of the list, in order. */
+  /** A shard's rows of the list, in order. @internal */
   async shardRows(shard: number): Promise<R[]> {
     return this.list.read(...this.shardRange(shard));
   }
@@ -93,7 +93,7 @@ export abstract class ShardedFolder<M extends ShardedManifest, R extends Row = R
     return wanted.flatMap((shard) => found.get(shard) ?? []);
   }
 
-  /** Gathers all shards' skipped into skipped.jsonl, once every shard is finished. */
+  /** Gathers all shards' skipped into skipped.jsonl, once every shard is finished. @internal */
   async writeSkipped(): Promise<void> {
     await this.store.write('skipped.jsonl', jsonLines(await this.skipped()));
   }

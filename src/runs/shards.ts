@@ -23,6 +23,7 @@ export abstract class Shards {
    * @param options.prefix of the names of locks, which other shards may share
    */
   protected constructor(
+    /** @internal */
     readonly store: RunStore,
     { folder = '', suffix = '', prefix = '' }: { folder?: string; suffix?: string; prefix?: string } = {},
   ) {
@@ -37,6 +38,7 @@ export abstract class Shards {
     return this.store.place;
   }
 
+  /** @internal */
   get locks(): Locks {
     return this.store.locks;
   }
@@ -44,10 +46,10 @@ export abstract class Shards {
   /** shards there are */
   abstract get count(): number;
 
-  /** What is in a shard, by place: [begin, end). */
+  /** What is in a shard, by place: [begin, end). @internal */
   abstract shardRange(shard: number): [begin: number, end: number];
 
-  /** How much is in these shards. */
+  /** How much is in these shards. @internal */
   shardLength(...shards: readonly number[]): number {
     return shards.reduce((sum, shard) => sum + this.shardRange(shard)[1] - this.shardRange(shard)[0], 0);
   }
@@ -57,10 +59,12 @@ export abstract class Shards {
     return join(this.path, 'shards', `${shardName(shard)}${this.suffix}`);
   }
 
+  /** @internal */
   lockName(shard: number): string {
     return `${this.prefix}${shardName(shard)}`;
   }
 
+  /** Whether a shard is finished. */
   async isDone(shard: number): Promise<boolean> {
     return this.kept.isDone(shardName(shard));
   }
@@ -79,6 +83,7 @@ export abstract class Shards {
     await this.kept.fetch(shardName(shard), files);
   }
 
+  /** Whether every shard is finished. */
   async isComplete(): Promise<boolean> {
     return (await this.doneShards()).length === this.count;
   }
@@ -86,6 +91,7 @@ export abstract class Shards {
   /**
    * Takes a shard to work on; what a dead process left of it is cleared away.
    *
+   * @internal
    * @returns undefined where it is finished, or a live process works on it
    */
   async lockShard(shard: number): Promise<Lock | undefined> {

@@ -8,9 +8,10 @@ import { geo } from './geo.js';
 import { places } from './places.js';
 import { xray } from './xray.js';
 
-const LAYOUTS = { cars, faces, geo, places, xray } as const satisfies Record<string, Layout>;
+export type LayoutName = 'cars' | 'faces' | 'geo' | 'places' | 'xray';
 
-export type LayoutName = keyof typeof LAYOUTS;
+const LAYOUTS = { cars, faces, geo, places, xray } as const satisfies Record<LayoutName, Layout>;
+
 export const LAYOUT_NAMES = Object.keys(LAYOUTS) as LayoutName[];
 
 /**

@@ -130,7 +130,7 @@ export interface DiftInput {
 }
 
 export interface DiftResult {
-  /** [B]: F32 [boxes, F] */
+  /** one for each image, F32 `[boxes, F]` */
   patches: Tensor[];
   /** F32 [B, F, fh, fw], when keepFeatures */
   features?: Tensor;

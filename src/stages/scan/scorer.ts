@@ -86,6 +86,7 @@ export class Scorer {
   /**
    * Loads a model onto a device.
    *
+   * @param hooks signal: ends the loading
    * @throws INVALID_ARGUMENT, MODEL_INVALID, MODEL_UNSUPPORTED, DEVICE_UNAVAILABLE, OUT_OF_MEMORY; CANCELLED
    */
   static async open(options: ScorerOptions, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<Scorer> {

@@ -134,7 +134,11 @@ export interface Shape {
   fold?: 1 | 2;
 }
 
-/** The UNet of a size. Its finest blocks are plain; the coarsest have attention: to the text, or over the image alone. */
+/**
+ * The UNet of a size. Its finest blocks are plain; the coarsest have attention: to the text, or over the image alone.
+ *
+ * @param shape what the size leaves open
+ */
 export function unetOfSize(
   name: SizeName,
   { textWidth, classes = 0, latentChannels, fold = SIZES[name].fold }: Shape,

@@ -31,8 +31,9 @@ export const COMPARE = optionsOf('compare', {
 });
 
 export interface CompareOptions extends z.input<typeof COMPARE> {
-  /** runs that `mine` has finished */
+  /** a run that `mine` has finished */
   run: string;
+  /** the run it is compared with, mined too */
   other: string;
 }
 

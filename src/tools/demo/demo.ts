@@ -42,7 +42,7 @@ const PATCH = 12 / 64;
 /** Patches ranked a city, for each of its images: somewhat fewer than are planted (3.1), so that clusters are of what is typical and not of the rest. */
 const RANKED = 2.5;
 
-type DemoHooks = Hooks<DemoEvent>;
+export type DemoHooks = Hooks<DemoEvent>;
 
 /**
  * Draws a world, scans and mines it, evaluates the run against the boxes beside its controls, writes the report and a grid. Repeated, it resumes where

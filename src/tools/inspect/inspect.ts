@@ -94,7 +94,7 @@ const MEASURED = 64;
 /**
  * Describes a model folder, a model of the Hugging Face hub (which is not downloaded), a dataset (folder of label folders, CSV, JSONL), a run folder,
  * or the folder of a demo or of another stage.
- * @param options of a model folder, or of a dataset
+ * @param given options of a model folder, or of a dataset
  * @throws DiffmineError INVALID_ARGUMENT when nothing is there; else what opening it throws (MODEL_*, DATASET_INVALID, RUN_INVALID)
  */
 export async function inspect(
