@@ -95,6 +95,7 @@ const SCHEMAS = {
   PullOptions: ['tools/pull/options.js', 'PULL'],
   CropsOptions: ['tools/export/options.js', 'CROPS'],
   SplitOptions: ['stages/scan/options.js', 'SCAN'],
+  MineSettings: ['options/scoring.js', 'MINING'],
 };
 
 /** The cells of a row of a table in Markdown. */
@@ -107,12 +108,17 @@ const rowOf = (cells) => `| ${cells.join(' | ')} |`;
 
 /** The tables of options in a page of the API reference, with what the schemas say in place of what typedoc knows. */
 async function describeOptions(page) {
-  const { describeAll } = await dist('options/option.js');
+  const { defaultsOf, describeAll } = await dist('options/option.js');
   for (const [type, [file, name]] of Object.entries(SCHEMAS)) {
     const start = page.indexOf(`\n### ${type}\n`);
     if (start < 0) continue;
     const end = page.indexOf('\n***\n', start) < 0 ? page.length : page.indexOf('\n***\n', start);
-    const about = new Map(describeAll((await dist(file))[name]).map((option) => [option.key, option]));
+    const schema = (await dist(file))[name];
+    const about = new Map(describeAll(schema).map((option) => [option.key, option]));
+    const defaults = defaultsOf(schema);
+    const isRecord = type.endsWith('Settings'); // every option has a value
+    const optionRow = (property, kind, fallback, description) =>
+      rowOf(isRecord ? [property, kind, description] : [property, kind, fallback, description]);
     let columns = [];
     const described = page
       .slice(start, end)
@@ -122,16 +128,23 @@ async function describeOptions(page) {
       .map((line) => {
         if (line.startsWith('| Property | Type |')) {
           columns = cellsOf(line);
-          return rowOf(['Property', 'Type', 'Default', 'Description']);
+          return optionRow('Property', 'Type', 'Default', 'Description');
         }
-        if (columns.length > 0 && line.startsWith('| ------')) return rowOf(Array(4).fill('------'));
+        if (columns.length > 0 && line.startsWith('| ------')) return optionRow(...Array(4).fill('------'));
         const [, key, optional] = /^\| <a [^>]*><\/a> `(\w+)(\??)` \|/.exec(line) ?? [];
         if (key === undefined) return line;
         const [anchored, kind, ...others] = cellsOf(line);
-        const { fallback = '', description } = about.get(key) ?? {
-          description: others[columns.indexOf('Description') - 2],
-        };
-        return rowOf([anchored, kind, optional ? cell(fallback) : 'required', cell(description ?? '')]);
+        const option = about.get(key) ?? { description: others[columns.indexOf('Description') - 2] };
+        const value = defaults[key];
+        // As TypeScript has it; the command line writes lists as one text.
+        const fallback = ['boolean', 'object'].includes(typeof value)
+          ? `\`${JSON.stringify(value)}\``
+          : option.fallback;
+        const description = (option.description ?? '').replace(
+          /,? separated by commas|; may be given several times/g,
+          '',
+        );
+        return optionRow(anchored, kind, optional ? cell(fallback ?? '') : 'required', cell(description));
       })
       .join('\n');
     page = page.slice(0, start) + described + page.slice(end);
@@ -147,7 +160,10 @@ async function describeOptions(page) {
 
 /** Without typedoc's own words: a name for parameters that have none in the sources, `undefined` for no default. */
 function polished(page) {
-  const lines = page.replaceAll('__namedParameters', 'options').split('\n');
+  const lines = page
+    .replaceAll('__namedParameters', 'options')
+    .replace(/^# (\w+)$/m, (_, name) => (name === 'index' ? '# diffmine' : `# diffmine/${name}`))
+    .split('\n');
   const twice = lines.find((line) => /`options\??`, `options\??`/.test(line));
   if (twice !== undefined)
     throw new SetupError(`Two parameters would have one name: ${twice}`, 'Name the second with @param.');

@@ -21,7 +21,8 @@ export const PATCH = option(fields.whole(1, 16384).optional(), {
   shown: 'short side / 8',
 });
 
-const RANGE_SHOWN = 'the range the model was trained on, else 0.1,0.7; for DiT 0.1,0.5, for flow models 0.25,0.75';
+const RANGE_SHOWN =
+  'the part of the schedule that the model was trained on; if that is all of it or unknown, 0.1,0.7 (DiT 0.1,0.5; flow models 0.25,0.75)';
 
 /** How much noise an image is scored with, and which: what decides the numbers. */
 export const NOISE = {
@@ -48,13 +49,13 @@ export const TIMESTEPS = {
   tRange: option(fields.wordOr('auto', fields.range()).optional(), {
     group: 'Scoring',
     description:
-      'Range of timesteps to sample, as fractions of the noise schedule (for flow models, range of the fraction of noise); auto takes the range where contrast divided by noise is largest, measured on a few images',
+      'Range of timesteps to sample, as fractions of the noise schedule (for flow models, range of the fraction of noise); auto takes the range where the loss difference is clearest (its size divided by its standard deviation), measured on a few images',
     shown: RANGE_SHOWN,
   }),
   tWeights: option(fields.oneOf(['none', 'sqrt', 'inverse']).default('none'), {
     group: 'Scoring',
     description:
-      'Weight samples by timestep: none, sqrt (1 / sqrt(noise)) or inverse (1 / noise), with the noise measured on a few images',
+      'Weight samples by timestep: none, sqrt (1 / √s) or inverse (1 / s), with s the standard deviation of the loss difference at the timestep, measured on a few images',
   }),
 };
 
@@ -148,10 +149,7 @@ export const RESTARTS = option(fields.whole(1, 10_000).default(10), {
 });
 
 /** Patches of a ranking; up to DuckDB's limit of min(..., K). */
-export const TOP = option(fields.whole(1, 999_999).default(1000), {
-  group: 'Mining',
-  description: 'Patches per label in each ranking; `race` looks for these',
-});
+export const TOP_PATCHES = fields.whole(1, 999_999);
 
 /** How patches are ranked and clustered. */
 export const MINING = optionsOf('mine', {
@@ -159,7 +157,7 @@ export const MINING = optionsOf('mine', {
     group: 'Mining',
     description: 'Clusters per label; auto makes one per 25 patches, at most 32',
   }),
-  top: TOP,
+  top: option(TOP_PATCHES.default(1000), { group: 'Mining', description: 'Patches per label in each ranking' }),
   rank: option(fields.oneOf(RANKINGS).default('top'), { group: 'Mining', description: 'Ranking to cluster' }),
   ...FEATURES,
   restarts: RESTARTS,

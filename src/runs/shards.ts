@@ -11,7 +11,7 @@ export function shardName(shard: number): string {
 
 /** A finished shard is the folder shards/NNNNN in `path`, or with a suffix the file; in a bucket, its commit record. */
 export abstract class Shards {
-  /** local, absolute: where shards are made */
+  /** absolute: the run directory; of a run in a bucket, the local folder where shards are made */
   readonly path: string;
   private readonly suffix: string;
   private readonly prefix: string;
@@ -33,7 +33,7 @@ export abstract class Shards {
     this.kept = store.shards(folder, suffix);
   }
 
-  /** where the run is kept, as people write it */
+  /** where the run is kept: an absolute path, or s3://bucket/prefix */
   get place(): string {
     return this.store.place;
   }
@@ -43,7 +43,7 @@ export abstract class Shards {
     return this.store.locks;
   }
 
-  /** shards there are */
+  /** number of shards */
   abstract get count(): number;
 
   /** What is in a shard, by place: [begin, end). @internal */
@@ -54,7 +54,7 @@ export abstract class Shards {
     return shards.reduce((sum, shard) => sum + this.shardRange(shard)[1] - this.shardRange(shard)[0], 0);
   }
 
-  /** What is there once a shard is finished. */
+  /** Absolute path of a finished shard: a folder, or in some stages a file. */
   shardPath(shard: number): string {
     return join(this.path, 'shards', `${shardName(shard)}${this.suffix}`);
   }

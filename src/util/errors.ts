@@ -38,7 +38,7 @@ export const EXIT_CODES = {
 
 export type ErrorCode = keyof typeof EXIT_CODES;
 
-/** Every error that diffmine throws on purpose: a sentence, a code, and where possible a hint. */
+/** An error that was foreseen: a code, a message, and often a hint. */
 export class DiffmineError extends Error {
   override readonly name = 'DiffmineError';
   /** the option that is wrong, by its name in the API */

@@ -18,7 +18,13 @@ export async function typicalityMap(file: string, label: string): Promise<Float3
     });
     const { outputs } = await engine.scoreTypicality(
       conditions,
-      { images: [image], conditions: [[0, 1]], subjects: [[0]], weights: [[[0, 1]]], keys: [0] },
+      {
+        images: [image],
+        conditions: [[0, 1]], // of each image: rows of `prompts`
+        subjects: [[0]], // of each map: the condition whose loss is compared
+        weights: [[[0, 1]]], // of each map: weights of all conditions, with whose loss it is compared
+        keys: [0], // of each image: which patches its random ones are
+      },
       {
         samples: 20,
         seed: 0,

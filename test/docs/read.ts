@@ -1,10 +1,9 @@
 // #region read
-import { openDataset, Run, type MinedPatchRow } from 'diffmine';
+import { Run, type MinedPatchRow } from 'diffmine';
 
 export async function best(run: string, label: string): Promise<MinedPatchRow[]> {
   const opened = await Run.open(run);
-  const { images } = await openDataset(opened.manifest.dataset.path);
-  console.error(images.length, 'images');
+  console.error(opened.manifest.dataset.images, 'images');
   const patches: MinedPatchRow[] = [];
   for await (const patch of opened.patches({ label, list: 'top', limit: 10 })) patches.push(patch);
   return patches;

@@ -2,7 +2,8 @@
 import { Scorer } from 'diffmine';
 
 export async function bestPatch(image: string, label: string): Promise<number | undefined> {
-  const scorer = await Scorer.open({ model: 'sd15', device: 'auto', samples: 20 });
+  const prompts = { prompt: 'A photo from the {label}s.', nullPrompt: 'A photo.' };
+  const scorer = await Scorer.open({ model: 'tuned', ...prompts, samples: 20 });
   const { map, patches } = await scorer.score(image, { label });
   await scorer.close();
   console.error(map.width, map.height);

@@ -168,7 +168,7 @@ async function sent(command: RegisterJobDefinitionCommand | SubmitJobCommand): P
     maxAttempts: 1,
     requestHandler: {
       handle: async (request: { body: Uint8Array }) => {
-        body = JSON.parse(Buffer.from(request.body).toString());
+        body = JSON.parse(new TextDecoder().decode(request.body));
         return Promise.reject(new Error('not sent'));
       },
     },

@@ -57,7 +57,12 @@ function droppedText(dropped: readonly Dropped[]): string[] {
 export const mineCommand = command({
   native: true,
   options: optionsOf('mine', { ...RUN, ...MINE.shape, dryRun: DRY_RUN }),
-  examples: [['diffmine mine run --rank random', 'A control: cluster random patches']],
+  examples: [
+    [
+      'diffmine mine run --rank random',
+      'As a control, cluster random patches instead; replaces the clusters of the run',
+    ],
+  ],
   resumeHint: 'The scan is kept. Run the same command to mine it again.',
   async handle({ run, dryRun, ...options }, { output, signal }) {
     const { planMining, mine } = await import('../../stages/mine/mine.js');

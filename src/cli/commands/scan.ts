@@ -47,8 +47,11 @@ export const scanCommand = command({
       'diffmine scan photos --model cars --out run --preset cars',
       "With the paper's prompts, sizes and timesteps for cars",
     ],
-    ['diffmine scan photos --model sd15 --out run --shard 0/8', 'The first of eight machines'],
-    ['diffmine scan photos --model sd15 --out run --devices 0,1,2,3', 'Four GPUs'],
+    [
+      'diffmine scan photos --model tuned --prompt "A photo from the {label}s." --out run --devices 0,1,2,3',
+      'Four GPUs of this machine',
+    ],
+    ['diffmine scan photos --model cars --out run --preset cars --shard 0/8', 'The first of eight machines'],
   ],
   resumeHint: RESUME_HINT,
   stopping: stoppingOf,

@@ -13,7 +13,7 @@ import {
   RACE,
   SIZE,
   TIMESTEPS,
-  TOP,
+  TOP_PATCHES,
   TUNE,
   UNTRAINED,
 } from '../../options/scoring.js';
@@ -48,7 +48,10 @@ export const SCAN = optionsOf('scan', {
   ...TIMESTEPS,
   ...CONTRAST,
   ...RACE,
-  top: TOP,
+  top: option(TOP_PATCHES.default(1000), {
+    group: 'Scoring',
+    description: 'With `race`: patches per label to look for',
+  }),
   replay: option(fields.path().optional(), {
     group: 'Scoring',
     description: 'Safetensors file with noise and timesteps to use instead of drawing them',
