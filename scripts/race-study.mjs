@@ -72,7 +72,7 @@ const rules = {
   },
 };
 
-/** Q of a polynomial in t for the first n timesteps, as cpp/typicality/spread.cpp */
+/** Q of a polynomial in t for the first n timesteps, as cpp/typicality/standard_error.cpp */
 function basisOf(timesteps, perSeed) {
   const n = timesteps.length;
   const inSeed = Math.min(n, perSeed);

@@ -147,7 +147,7 @@ const TABLES = 1024;
 async function finish() {
   const { Run } = load('runs/run');
   const { writeTable } = load('runs/tables');
-  const { PATCH_SCHEMA, CONTENT_SCHEMA } = load('runs/schema');
+  const { PATCH_SCHEMA, CONTENT_SCHEMA } = load('runs/columns');
   const run = await Run.open(folder);
   const tables = Math.min(run.manifest.shards, TABLES);
   for (let shard = 0; shard < run.manifest.shards; shard++) {

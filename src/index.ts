@@ -159,11 +159,11 @@ export {
   type ListName,
   type MinedPatchRow,
   type PatchRow,
-} from './runs/schema.js';
+} from './runs/columns.js';
 export { query, readTable, type Cell, type Row } from './runs/tables.js';
 export type { ReportBytes } from './web/folder.js';
 export { chooseDevice } from './runs/device.js';
-export { VERSION } from './runs/version.js';
+export { VERSION } from './util/version.js';
 
 // images of a model
 export { train } from './stages/train/train.js';

@@ -186,7 +186,7 @@ TEST_CASE("kernel loss_difference does not cancel where predictions nearly agree
   }
 }
 
-TEST_CASE("a loss gap is zero where both predictions are right") {
+TEST_CASE("kernel loss_difference: a loss gap is zero where both predictions are right") {
   for (const Loss loss : {Loss::kSquared, Loss::kAbsolute, Loss::kHuber}) CHECK(loss_gap(loss, 0.5f, 0.5f, 0.5f) == 0);
 }
 

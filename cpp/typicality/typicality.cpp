@@ -5,9 +5,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/isfinite.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/sqrt.h>
 #include <ATen/ops/stack.h>
@@ -17,7 +15,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <string>
 #include <utility>
 
@@ -26,14 +23,11 @@
 #include "core/stage.h"
 #include "kernels/ops.h"
 #include "typicality/running_mean.h"
-#include "typicality/spread.h"
+#include "typicality/standard_error.h"
 
 namespace diffmine {
 namespace {
 
-// Score maps of one image are made for this many bytes of samples at a time: enough to fill a device, little beside its
-// activations.
-constexpr int64_t kScoreBytes = int64_t{64} << 20;
 // Passes that wait on a GPU while the next is being queued: one that runs and one behind it. More would gain nothing,
 // make progress a promise, and let a cancelled call run on.
 constexpr int64_t kPassesAhead = 2;
@@ -291,30 +285,6 @@ struct Running {
   }
 };
 
-// Standard errors [M, R, S] of patch scores over samples with these differences [N, M, h', w'].
-at::Tensor standard_errors(const at::Tensor& differences, const std::vector<Spread>& spreads, const Plan& plan) {
-  const int64_t n = differences.size(0), outputs = differences.size(1), h = differences.size(2),
-                w = differences.size(3);
-  const int64_t rows = plan.a_h.size(0), columns = plan.a_w.size(0);
-  if (n == 1) return at::full({outputs, rows, columns}, std::numeric_limits<float>::quiet_NaN(), differences.options());
-  auto variance = at::zeros({outputs, rows, columns}, differences.options());
-  const int64_t at_once = std::max<int64_t>(1, kScoreBytes / (rows * columns * int64_t{sizeof(float)}));
-  for (int64_t m = 0; m < outputs; ++m) {
-    const auto d = differences.select(1, m).flatten(1);  // [N, h' w']
-    const auto& [basis, scale, trend] = spreads[m];
-    const auto explained = at::mm(basis.t(), d);  // [p, h' w']
-    const auto add = [&, sum = variance.select(0, m)](const at::Tensor& parts) {
-      sum.add_(patch_scores(parts.view({-1, h, w}), plan.a_h, plan.a_w).square().sum(0));
-    };
-    for (int64_t i = 0; i < n; i += at_once) {
-      const auto of = [&](const at::Tensor& all) { return all.slice(0, i, std::min(i + at_once, n)); };
-      add((of(d) - at::mm(of(basis), explained)) * of(scale).unsqueeze(1));
-    }
-    if (trend.size(0) > 0) add(at::mm(trend, d));
-  }
-  return variance.sqrt_();
-}
-
 // One image's results, still on the device: nothing waits for them but the end of the call.
 struct Finished {
   at::Tensor numbers;  // [1 + M h' w' + 2 M (2 count + per_image)] fp32: 1 where all is finite, maps, scores and
@@ -333,7 +303,7 @@ Finished finish(const Running& running, const TypicalityOptions& options, const 
     return done;
   }
   const auto scores = patch_scores(maps, plan.a_h, plan.a_w);
-  const auto errors = standard_errors(running.differences, plan.spreads[b], plan);
+  const auto errors = standard_errors(running.differences, plan.spreads[b], plan.a_h, plan.a_w);
   finite = finite.logical_and(at::isfinite(scores).all());
   const auto [top, bottom] = ops::select_extremes(scores, options.patch, plan.count);
   done.places = at::cat({top, bottom}, 1);

@@ -1,5 +1,5 @@
 // Typicality T(x|c) = E_{eps,t}[L_t(x, eps, null) - L_t(x, eps, c)] (paper equation 3) of a batch of images, as maps
-// and patch scores with their standard errors (typicality/spread.h), streamed over the samples.
+// and patch scores with their standard errors (typicality/standard_error.h), streamed over the samples.
 #pragma once
 #include <ATen/core/Tensor.h>
 

@@ -17,18 +17,19 @@ export function declare(sub: Argv, one: Command): Argv {
   sub.usage(`${line}\n\n${one.describe}`);
   for (const [name, option] of Object.entries({ ...flags, ...COMMON_FLAGS })) {
     if (option.placed) {
-      sub.positional(name, { describe: option.help });
+      sub.positional(name, { describe: option.help + (option.choices ? ` [${option.choices.join(' | ')}]` : '') });
       continue;
     }
     sub.option(name, {
       describe:
         option.help +
         (option.choices ? ` [${option.choices.join(' | ')}]` : '') +
+        (option.bare === undefined ? '' : ` [--${name} or --${name} ${option.bare}]`) +
         (option.required ? ' [required]' : '') +
         (option.fallback === undefined ? '' : ` [default: ${option.fallback}]`),
       group: `${option.group}:`,
       ...(option.alias ? { alias: option.alias } : {}),
-      ...(option.flag ? { boolean: true } : option.bare ? { string: true } : { nargs: 1 }),
+      ...(option.flag ? { boolean: true } : option.bare === undefined ? { nargs: 1 } : { string: true }),
     });
   }
   for (const [line, what] of one.examples ?? []) sub.example(line, what);

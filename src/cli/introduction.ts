@@ -1,5 +1,5 @@
 // What `diffmine` prints without arguments: what it is, and where to start.
-import { VERSION } from '../runs/version.js';
+import { VERSION } from '../util/version.js';
 
 const START = [
   ['npx diffmine doctor', 'check this machine: what works, what is missing, the command that fixes it'],

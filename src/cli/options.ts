@@ -1,6 +1,6 @@
 // The options of commands as flags: a stage's schema (src/options) under the names of the command line and of configuration files, which are the
 // keys of the API in kebab case. The order of precedence: flag, then --config file, then the default of the stage.
-import { given, type Given } from '../options/check.js';
+import { given, type Given, taken } from '../options/check.js';
 import * as fields from '../options/fields.js';
 import { describeAll, GROUPS, kebab, option, optionsOf, type Described, type Schema } from '../options/option.js';
 import { DiffmineError } from '../util/errors.js';
@@ -118,7 +118,7 @@ export function readValues<S extends Schema>(
     throw new DiffmineError(
       error.code,
       error.message.replace(`\`${wrong.key}\``, () => label),
-      missing ? `${wrong.help}. ${see}` : (error.hint ?? see),
+      missing ? `${namingFor(command)(taken(command.options, raw) ?? wrong.help)}. ${see}` : (error.hint ?? see),
       { cause: error, option: wrong.key },
     );
   }

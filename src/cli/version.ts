@@ -1,7 +1,7 @@
 // --version: of the package, and of the addon's LibTorch if it is built.
 import { asDiffmineError } from '../util/errors.js';
 import { buildInfo } from '../engine/index.js';
-import { VERSION } from '../runs/version.js';
+import { VERSION } from '../util/version.js';
 
 export function version(): [text: string, json: unknown] {
   try {

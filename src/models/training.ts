@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Dataset } from '../data/index.js';
 import type { Range } from '../options/fields.js';
-import { list, members, nullable, number, oneOf, optional, text, type Shape } from '../runs/shape.js';
+import { list, members, nullable, number, oneOf, optional, text, type Shape } from '../runs/json-shape.js';
 import { DEFAULT_RANGE, defaultRange } from './denoiser.js';
 import type { ModelFolder } from './model.js';
 import { DiffmineError } from '../util/errors.js';

@@ -34,6 +34,17 @@ function refuseUnknown(schema: Schema, options: object): void {
   );
 }
 
+/** Says which word an option took that needs no value: in `scan --race photos` the dataset. */
+export function taken(schema: Schema, options: object): string | undefined {
+  for (const [key, whole] of Object.entries(schema.shape)) {
+    const { bare, field } = describe(key, whole);
+    const raw = (options as Record<string, unknown>)[key];
+    if (bare !== undefined && typeof raw === 'string' && !field.safeParse(raw).success)
+      return `${shown(raw)} was read as the value of \`${key}\`: put it before that option`;
+  }
+  return undefined;
+}
+
 /**
  * Checks the options that are given. Those that are undefined or null count as not given.
  *

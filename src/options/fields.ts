@@ -32,7 +32,7 @@ export const flag = (): z.ZodType<boolean, boolean> =>
 export const race = (): z.ZodType<boolean | 'half', boolean | 'half'> =>
   field((raw) => (raw === '' ? true : raw), z.union([z.boolean(), z.literal('half')]), {
     expected: 'no value (true in TypeScript and YAML), or half',
-    bare: true,
+    bare: 'half',
   });
 
 /** A whole number from `min` to `max`. */
@@ -174,7 +174,7 @@ export const bin = (): z.ZodType<string, string> =>
 export const queue = (): z.ZodType<string, string> =>
   field((raw) => (raw === true ? '' : raw), z.string().regex(/^$|^(rediss?|postgres(ql)?):\/\/./), {
     expected: 'a URL such as redis://host:6379 or postgres://host/database, or no value for that of DIFFMINE_QUEUE',
-    bare: true,
+    bare: 'URL',
   });
 
 export const encoding = (): z.ZodType<string, string> =>
@@ -223,7 +223,7 @@ export const range = (): z.ZodType<Range, Range> =>
 
 /**
  * '3/8' or { index: 3, count: 8 }: part 3 of 8, counted from 0 as Slurm and Kubernetes count their tasks. 'auto' or 'auto/8': found from the
- * environment (pipeline/rank.ts).
+ * environment (pipeline/task-number.ts).
  */
 export const part = (): z.ZodType<Part | AutoPart, Part | AutoPart> =>
   field(

@@ -32,8 +32,8 @@ export interface Kind {
   list?: true;
   /** true or false: takes no value on the command line */
   flag?: true;
-  /** may be given without a value, which is then '' */
-  bare?: true;
+  /** may be given without a value, which is then ''; the word for the value it may have */
+  bare?: string;
 }
 
 /** Description of an option. Other options are named by their keys in backticks; each surface renders them with its own names. */

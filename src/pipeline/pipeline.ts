@@ -1,11 +1,11 @@
-// Runs a stage's shards (stage.ts), in this process, in workers (workers.ts) or by those on a queue (queue/), until all of this part are finished, here or by others.
+// Runs a stage's shards (stage.ts), in this process, in workers (worker-pool.ts) or by those on a queue (queue/), until all of this part are finished, here or by others.
 import { together } from '../util/together.js';
 import { DiffmineError } from '../util/errors.js';
 import { Engine } from '../engine/index.js';
 import { count } from '../web/html.js';
 import { processesOf } from './devices.js';
 import { Meter, type Counter } from './progress.js';
-import { knownRate, rateKey, rememberRate } from './rates.js';
+import { knownRate, rateKey, rememberRate } from './remembered-rates.js';
 import {
   schedule,
   untilComplete,
@@ -22,7 +22,7 @@ import { divisionOf, shardsOf, type Division } from './shards.js';
 import { finishStage } from './remaining.js';
 import type { PipelineEvent, SplitOptions } from './options.js';
 import type { OpenStage, Part, PipelineSummary, Round, Rounds, ShardCounts, ShardedStage } from './stage.js';
-import { startWorkers } from './workers.js';
+import { startWorkers } from './worker-pool.js';
 import type { Hooks } from '../util/hooks.js';
 
 /** Seconds that a rate is measured over, at least, to be remembered. */

@@ -9,9 +9,9 @@ import type { Draft, ShardedManifest, ShardRate } from '../runs/sharded-manifest
 import { isAuto, type Shape } from './batch.js';
 import { rateOfCpu } from './computed-rate.js';
 import { processesOf } from './devices.js';
-import { measureRate } from './measure-rate.js';
+import { measureRate } from './measured-rate.js';
 import type { PipelineEvent, SplitOptions } from './options.js';
-import { knownRate, rateKey, rememberRate } from './rates.js';
+import { knownRate, rateKey, rememberRate } from './remembered-rates.js';
 import { defaultShardSize, divisionOf, MAX_SHARDS } from './shards.js';
 
 /** Seconds that a shard takes. */

@@ -1,6 +1,6 @@
 // Divides items into shards, and shards into parts (--shard i/n).
 import { DiffmineError } from '../util/errors.js';
-import { rankOf, type Environment } from './rank.js';
+import { rankOf, type Environment } from './task-number.js';
 import type { AutoPart, Part } from '../options/fields.js';
 import type { Hooks } from '../util/hooks.js';
 

@@ -1,7 +1,7 @@
 // The image index of a run: index.parquet with path, label, bytes, mtime and the other columns of the dataset's table.
 import type { ImageList } from '../data/index.js';
 import type { Rows } from './list.js';
-import { carriedNames } from './schema.js';
+import { carriedNames } from './columns.js';
 import type { Row, Schema } from './tables.js';
 
 /** A row of the list; further columns by the names that carriedNames gives them. */

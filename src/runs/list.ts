@@ -7,7 +7,7 @@ import type { AsyncBuffer, FileMetaData } from 'hyparquet' with { 'resolution-mo
 import { DiffmineError } from '../util/errors.js';
 import { discard, syncFile, temporaryName } from './atomic.js';
 import { sha256File } from '../util/sha256.js';
-import { members, text, whole } from './shape.js';
+import { members, text, whole } from './json-shape.js';
 import { CREATED_BY, parquetSchema, type Row, type Schema } from './tables.js';
 
 export const LIST = 'index.parquet';

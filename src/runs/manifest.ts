@@ -20,7 +20,7 @@ import {
   valueOf,
   whole,
   type Shape,
-} from './shape.js';
+} from './json-shape.js';
 
 export const RUN_FORMAT = 'diffmine-run-3';
 export { MANIFEST } from './sharded-manifest.js';

@@ -2,7 +2,7 @@
 // every process takes the same timesteps and the same weights, and the report shows it.
 import type { z } from 'zod';
 import type { TIMESTEPS } from '../options/scoring.js';
-import { list, members, number, whole, type Shape } from './shape.js';
+import { list, members, number, whole, type Shape } from './json-shape.js';
 
 export interface Pilot {
   /** images measured */

@@ -7,7 +7,7 @@ import { DiffmineError } from '../util/errors.js';
 import { discard, writeFolderAtomic } from './atomic.js';
 import type { RaceOptions } from './manifest.js';
 import type { Run, ShardRecord } from './run.js';
-import { list, members, number, oneOf, text, whole } from './shape.js';
+import { list, members, number, oneOf, text, whole } from './json-shape.js';
 import { Shards, shardName } from './shards.js';
 import type { RunStore, ShardStore } from './store/store.js';
 import { makeFolder } from '../util/paths.js';

@@ -15,8 +15,8 @@ import {
   type ImageRow,
   type MinedListName,
   type MinedPatchRow,
-} from './schema.js';
-import { list, members, text, whole } from './shape.js';
+} from './columns.js';
+import { list, members, text, whole } from './json-shape.js';
 import { readTable } from './tables.js';
 import { DiffmineError } from '../util/errors.js';
 

@@ -5,7 +5,7 @@ import { DiffmineError } from '../util/errors.js';
 import { canonicalJson, fingerprintOf, type Json } from './fingerprint.js';
 import { newerFormat } from './format.js';
 import { LIST_RECORD, type ListRecord } from './list.js';
-import { members, number, oneOf, optional, text, whole, type Shape } from './shape.js';
+import { members, number, oneOf, optional, text, whole, type Shape } from './json-shape.js';
 import { placeIn } from '../util/place.js';
 import { openStore } from './store/open.js';
 import type { RunStore } from './store/store.js';

@@ -6,7 +6,7 @@ import { DiffmineError } from '../util/errors.js';
 import { together } from '../util/together.js';
 import type { Opened } from './begin.js';
 import type { ListFile } from './list.js';
-import { list, members, text, type Shape } from './shape.js';
+import { list, members, text, type Shape } from './json-shape.js';
 import type { ShardedManifest } from './sharded-manifest.js';
 import { Shards } from './shards.js';
 import type { Row } from './tables.js';

@@ -6,7 +6,7 @@ import type { Browser, Page } from 'playwright-core';
 import { evaluate } from '../../src/stages/evaluate/evaluate.js';
 import type { EvaluateSummary } from '../../src/stages/evaluate/options.js';
 import { writeReport } from '../../src/stages/report/report.js';
-import { imageSchema } from '../../src/runs/schema.js';
+import { imageSchema } from '../../src/runs/columns.js';
 import { writeTable } from '../../src/runs/tables.js';
 import { describeInChromium, launchChromium } from '../helpers/chromium.js';
 import { temporaryFolder } from '../helpers/folders.js';

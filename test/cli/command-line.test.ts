@@ -77,6 +77,7 @@ describe('usage errors', () => {
     [['scan', DATASET, '--labels', '-x y,a'], '--labels needs a value.', "--labels='-x y,a'"],
     [['scan', DATASET, '--model', 'm'], '--out is missing.', 'diffmine scan --help'],
     [['scan'], 'DATASET is missing.', 'diffmine scan --help'],
+    [['scan', '--race', 'photos'], 'DATASET is missing.', '"photos" was read as the value of --race: put it before'],
     [['scan', DATASET, 'more', '--model', 'm', '--out', 'o'], 'scan got an unexpected argument "more".', 'Quote'],
     [['verify', DATASET, '--dtype', 'fp8'], '--dtype is "fp8"; expected one of auto, fp32, bf16, fp16.', ''],
     [['--samples', '3'], 'There is no command "3".', 'diffmine'],

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { median } from '../../src/pipeline/cluster.js';
 import { mine } from '../../src/stages/mine/mine.js';
 import { float32, readSafetensors } from '../../src/engine/index.js';
-import type { ClusterRow, MinedPatchRow } from '../../src/runs/schema.js';
+import type { ClusterRow, MinedPatchRow } from '../../src/runs/columns.js';
 import { Run } from '../../src/runs/run.js';
 import { readTable } from '../../src/runs/tables.js';
 import type { ScanEvent, ScanOptions } from '../../src/stages/scan/options.js';

@@ -36,7 +36,7 @@ export function checkCommand([first, ...others]: readonly string[]): void {
     const option = alias ?? (word.startsWith('--') ? word.slice(2) : places.shift());
     const spec = option === undefined ? undefined : table[option];
     if (option === undefined || !spec) throw new Error(`${name} has no ${word}.`);
-    const bare = spec.bare === true && (rest[i + 1]?.startsWith('-') ?? true);
+    const bare = spec.bare !== undefined && (rest[i + 1]?.startsWith('-') ?? true);
     const value = !word.startsWith('-') ? word : spec.flag ? true : bare ? '' : rest[(i += 1)];
     if (value === undefined) throw new Error(`${word} needs a value.`);
     flags[option] = spec.list ? [...((flags[option] as unknown[] | undefined) ?? []), value] : value;

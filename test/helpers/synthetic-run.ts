@@ -22,7 +22,7 @@ import {
   type ListName,
   type TrendPatchRow,
   type TrendRow,
-} from '../../src/runs/schema.js';
+} from '../../src/runs/columns.js';
 import { writeTable, type Row } from '../../src/runs/tables.js';
 
 export interface Box {

@@ -10,7 +10,7 @@ const fail = async () => {
   throw new DiffmineError(how, 'The test says so.', 'Change the device.');
 };
 
-if (process.argv[1]?.endsWith('pipeline/worker.js')) {
+if (process.argv[1]?.endsWith('pipeline/worker-process.js')) {
   const { Engine } = await import('../../dist/engine/index.js');
   const { loadModel, scoreTypicality } = Engine.prototype;
   let shard = '';

@@ -4,7 +4,7 @@ import { cp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { compare, Run, type CompareSummary, type ImageRow, type MinedPatchRow } from '../../src/index.js';
-import { IMAGE_SCHEMA, MINED_PATCH_SCHEMA } from '../../src/runs/schema.js';
+import { IMAGE_SCHEMA, MINED_PATCH_SCHEMA } from '../../src/runs/columns.js';
 import { writeTable } from '../../src/runs/tables.js';
 import { readTable } from '../../src/runs/tables.js';
 import { drawImages, uniform, writeSyntheticRun } from '../helpers/synthetic-run.js';

@@ -16,10 +16,10 @@ import {
   contrastOf,
   titleOf,
   type Contrast,
-} from '../../src/runs/contrast.js';
+} from '../../src/runs/contrast-words.js';
 import { writeReport } from '../../src/stages/report/report.js';
-import { LISTS } from '../../src/runs/schema.js';
-import { imageSchema, type ListName } from '../../src/runs/schema.js';
+import { LISTS } from '../../src/runs/columns.js';
+import { imageSchema, type ListName } from '../../src/runs/columns.js';
 import { writeTable } from '../../src/runs/tables.js';
 import { temporaryFolder } from '../helpers/folders.js';
 import { drawImages, writeSyntheticRun, type SyntheticOptions, type SyntheticImage } from '../helpers/synthetic-run.js';

@@ -12,7 +12,7 @@ import { writeReport } from '../../src/stages/report/report.js';
 import { MANIFEST, RUN, type Manifest } from '../../src/runs/manifest.js';
 import { completeManifest, differencesOf } from '../../src/runs/sharded-manifest.js';
 import { Run } from '../../src/runs/run.js';
-import { imageSchema } from '../../src/runs/schema.js';
+import { imageSchema } from '../../src/runs/columns.js';
 import { writeTable } from '../../src/runs/tables.js';
 import { filesWithPaths, temporaryFolder } from '../helpers/folders.js';
 import { drawImages, writeSyntheticRun, type SyntheticImage } from '../helpers/synthetic-run.js';

@@ -5,7 +5,7 @@ import { evaluateText } from '../../src/cli/commands/evaluate.js';
 import { evaluate } from '../../src/stages/evaluate/evaluate.js';
 import type { EvaluateSummary } from '../../src/stages/evaluate/options.js';
 import { MANIFEST, RUN, type Manifest } from '../../src/runs/manifest.js';
-import { imageSchema } from '../../src/runs/schema.js';
+import { imageSchema } from '../../src/runs/columns.js';
 import { writeTable } from '../../src/runs/tables.js';
 import { completeManifest } from '../../src/runs/sharded-manifest.js';
 import { temporaryFolder } from '../helpers/folders.js';

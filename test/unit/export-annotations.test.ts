@@ -10,7 +10,7 @@ import { maskOfRuns, runsFit, runsOf, runsOfText, textOfRuns } from '../../src/d
 import { readCsv } from '../../src/data/text/csv.js';
 import { exportAnnotations } from '../../src/tools/export/annotations.js';
 import { exportTable } from '../../src/tools/export/export.js';
-import type { MinedPatchRow } from '../../src/runs/schema.js';
+import type { MinedPatchRow } from '../../src/runs/columns.js';
 import { temporaryFolder } from '../helpers/folders.js';
 import { drawImages, writeSyntheticRun, type SyntheticImage } from '../helpers/synthetic-run.js';
 

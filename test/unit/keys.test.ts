@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { mapName } from '../../src/runs/names.js';
-import { carriedNames, IMAGE_SCHEMA, imageSchema, withCarried } from '../../src/runs/schema.js';
+import { carriedNames, IMAGE_SCHEMA, imageSchema, withCarried } from '../../src/runs/columns.js';
 import { query, readTable, sqlFiles, writeTable } from '../../src/runs/tables.js';
 
 const part = fc.oneof(

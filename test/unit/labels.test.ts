@@ -14,7 +14,7 @@ import { SCAN } from '../../src/stages/scan/options.js';
 import { TRANSLATE } from '../../src/stages/translate/options.js';
 import { BENCH } from '../../src/tools/bench/options.js';
 import { lookAlikes, namedLabels } from '../../src/data/labels.js';
-import { labelsToMap } from '../../src/stages/scan/singles.js';
+import { labelsToMap } from '../../src/stages/scan/single-labels.js';
 import type { Dataset } from '../../src/data/index.js';
 import type { ModelFolder } from '../../src/models/index.js';
 import { temporaryFolder } from '../helpers/folders.js';

@@ -7,7 +7,7 @@ import { ImageList } from '../../src/data/index.js';
 import { rank } from '../../src/stages/mine/rank.js';
 import type { ManifestDraft } from '../../src/runs/manifest.js';
 import { Run } from '../../src/runs/run.js';
-import { LISTS, PATCH_SCHEMA, type PatchRow } from '../../src/runs/schema.js';
+import { LISTS, PATCH_SCHEMA, type PatchRow } from '../../src/runs/columns.js';
 import { writeTable } from '../../src/runs/tables.js';
 
 let folder: string;

@@ -8,7 +8,7 @@ import { boxMean, upsample } from '../../src/metrics/maps.js';
 import type { ManifestDraft } from '../../src/runs/manifest.js';
 import { concentration, concentrations, type MinedCondition } from '../../src/runs/mining.js';
 import { Run } from '../../src/runs/run.js';
-import { IMAGE_SCHEMA, PATCH_SCHEMA, type PatchRow } from '../../src/runs/schema.js';
+import { IMAGE_SCHEMA, PATCH_SCHEMA, type PatchRow } from '../../src/runs/columns.js';
 import { writeTable } from '../../src/runs/tables.js';
 import { diversify } from '../../src/stages/mine/diverse.js';
 import { effectiveCount, grouping } from '../../src/stages/mine/groups.js';

@@ -8,7 +8,7 @@ import { Meter } from '../../src/pipeline/progress.js';
 import type { Manifest } from '../../src/runs/manifest.js';
 import type { MineRecord } from '../../src/runs/mining.js';
 import { FeatureCost } from '../../src/stages/mine/cost.js';
-import { knownRate, rateKey, rememberRate } from '../../src/pipeline/rates.js';
+import { knownRate, rateKey, rememberRate } from '../../src/pipeline/remembered-rates.js';
 import type { DeviceInfo } from '../../src/engine/types.js';
 import { temporaryFolder } from '../helpers/folders.js';
 

@@ -21,7 +21,7 @@ import { contextSize, cutTile, decode, encodeContext, SpriteSheet, TILE } from '
 import { writeReport } from '../../src/stages/report/report.js';
 import { scriptOf } from '../../src/web/script.js';
 import { Run } from '../../src/runs/run.js';
-import type { ClusterRow, MinedPatchRow } from '../../src/runs/schema.js';
+import type { ClusterRow, MinedPatchRow } from '../../src/runs/columns.js';
 import { filesWithPaths, temporaryFolder } from '../helpers/folders.js';
 import { nightlyTest } from '../helpers/nightly.js';
 import {

@@ -9,7 +9,7 @@ import { DiffmineError } from '../../src/util/errors.js';
 import { rank } from '../../src/stages/mine/rank.js';
 import type { ManifestDraft } from '../../src/runs/manifest.js';
 import { Run } from '../../src/runs/run.js';
-import { CONTENT_SCHEMA, PATCH_SCHEMA } from '../../src/runs/schema.js';
+import { CONTENT_SCHEMA, PATCH_SCHEMA } from '../../src/runs/columns.js';
 import { readTable, writeTable } from '../../src/runs/tables.js';
 import { TranslationFolder, type TranslationDraft } from '../../src/stages/translate/folder.js';
 

@@ -2,7 +2,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Run } from '../../src/runs/run.js';
-import type { ClusterRow, MinedPatchRow } from '../../src/runs/schema.js';
+import type { ClusterRow, MinedPatchRow } from '../../src/runs/columns.js';
 import { readTable } from '../../src/runs/tables.js';
 import { temporaryFolder } from '../helpers/folders.js';
 import { drawImages, writeSyntheticRun } from '../helpers/synthetic-run.js';

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import sharp from 'sharp';
-import { rememberRate } from '../../src/pipeline/rates.js';
+import { rememberRate } from '../../src/pipeline/remembered-rates.js';
 import { sample, sampleKey, type SampleSummary } from '../../src/stages/sample/sample.js';
 import type { SampleOptions } from '../../src/stages/sample/options.js';
 import { resolveRequest, type SamplesRecord } from '../../src/stages/sample/request.js';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { readSafetensors } from '../../src/engine/index.js';
 import { readRace } from '../../src/runs/rounds.js';
 import { Run } from '../../src/runs/run.js';
-import type { ImageRow, PatchRow } from '../../src/runs/schema.js';
+import type { ImageRow, PatchRow } from '../../src/runs/columns.js';
 import { readTable } from '../../src/runs/tables.js';
 import type { ScanOptions } from '../../src/stages/scan/options.js';
 import { scan } from '../../src/stages/scan/scan.js';

@@ -17,7 +17,7 @@ import {
   type Conditions,
 } from '../../src/engine/index.js';
 import { Run } from '../../src/runs/run.js';
-import type { ImageRow, PatchRow } from '../../src/runs/schema.js';
+import type { ImageRow, PatchRow } from '../../src/runs/columns.js';
 import { readTable } from '../../src/runs/tables.js';
 import { scan } from '../../src/stages/scan/scan.js';
 import { resolveOptions } from '../../src/stages/scan/resolve.js';
@@ -75,7 +75,7 @@ function dataset(count: number, add: (root: string) => void = () => undefined, n
   return root;
 }
 
-test('tables and maps hold what docs/reference/formats/run.md says', async () => {
+test('tables and maps hold every image, its candidates in order, and finite scores', async () => {
   const summary = await scan(base('run'));
   expect(summary.engineWaiting).toBeGreaterThan(0);
   expect(summary.engineWaiting).toBeLessThan(1);

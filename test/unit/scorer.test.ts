@@ -4,7 +4,7 @@ import { readSafetensors, toFloat16, toFloat32 } from '../../src/engine/index.js
 import { fromFloat32 } from '../../src/engine/tensor.js';
 import { mapName } from '../../src/runs/names.js';
 import { Run } from '../../src/runs/run.js';
-import type { PatchRow } from '../../src/runs/schema.js';
+import type { PatchRow } from '../../src/runs/columns.js';
 import { readTable } from '../../src/runs/tables.js';
 import { scan } from '../../src/stages/scan/scan.js';
 import { Scorer, type ImagePatch } from '../../src/stages/scan/scorer.js';

@@ -6,12 +6,12 @@ import { Engine } from '../../src/engine/index.js';
 import { DiffmineError } from '../../src/util/errors.js';
 import type { Manifest } from '../../src/runs/manifest.js';
 import { shardSizeAt } from '../../src/pipeline/shard-size.js';
-import { VERSION } from '../../src/runs/version.js';
+import { VERSION } from '../../src/util/version.js';
 import { Run } from '../../src/runs/run.js';
 import type { ScanOptions } from '../../src/stages/scan/options.js';
 import { scan } from '../../src/stages/scan/scan.js';
 import { resolveOptions } from '../../src/stages/scan/resolve.js';
-import { dividedOf } from '../../src/stages/scan/division.js';
+import { dividedOf } from '../../src/stages/scan/image-costs.js';
 import { planContrasts } from '../../src/stages/scan/contrasts.js';
 import { cotypicality } from '../../src/stages/cotypicality/cotypicality.js';
 import { translate } from '../../src/stages/translate/translate.js';
@@ -215,7 +215,7 @@ test('where measuring runs out of memory, or finds NaN, the rate is computed and
 
 test('a run on a queue is divided by counted operations, and no engine is opened for it', async () => {
   const { withShardSize } = await import('../../src/pipeline/shard-size.js');
-  const { plannedOf } = await import('../../src/stages/scan/division.js');
+  const { plannedOf } = await import('../../src/stages/scan/image-costs.js');
   writeFileSync(RATES(), '{}');
   const resolved = await resolveOptions({ ...base('queued'), samples: 400, out: undefined }, VERSION);
   const many = { ...plannedOf(resolved), divided: { items: 100_000, unetCallsPerItem: 1e6 } };

@@ -29,7 +29,7 @@ import {
 } from '../../src/stages/translate/plug-and-play.js';
 import { stepsOfFraction, translationTimesteps } from '../../src/stages/translate/timesteps.js';
 import { correlation, selfSimilarity } from '../../src/stages/translate/judge.js';
-import { PSNR_MEANING } from '../../src/runs/reconstruction.js';
+import { PSNR_MEANING } from '../../src/runs/reconstruction-words.js';
 import { resolveCotypicality } from '../../src/stages/cotypicality/resolve.js';
 import { evaluateTranslation } from '../../src/stages/translate/quality.js';
 import { targetsOf } from '../../src/stages/translate/resolve.js';

@@ -8,7 +8,7 @@ import { Engine } from '../../src/engine/index.js';
 import { openModel, prepareConditions } from '../../src/models/index.js';
 import { readMine } from '../../src/runs/mining.js';
 import { Run } from '../../src/runs/run.js';
-import type { ElementRow, PatchRow, TrendPatchRow, TrendRow } from '../../src/runs/schema.js';
+import type { ElementRow, PatchRow, TrendPatchRow, TrendRow } from '../../src/runs/columns.js';
 import { readTable } from '../../src/runs/tables.js';
 import { mine } from '../../src/stages/mine/mine.js';
 import { trends } from '../../src/stages/mine/trends.js';

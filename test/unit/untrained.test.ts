@@ -7,7 +7,7 @@ import { mine } from '../../src/stages/mine/mine.js';
 import { readSafetensors } from '../../src/engine/index.js';
 import { openModel, untrained } from '../../src/models/index.js';
 import { Run } from '../../src/runs/run.js';
-import type { PatchRow } from '../../src/runs/schema.js';
+import type { PatchRow } from '../../src/runs/columns.js';
 import { readTable } from '../../src/runs/tables.js';
 import type { ScanOptions } from '../../src/stages/scan/options.js';
 import { scan } from '../../src/stages/scan/scan.js';

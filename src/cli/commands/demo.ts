@@ -1,5 +1,5 @@
 // demo: mines a synthetic dataset with ground truth, and reports how much was found.
-import { POOR_PSNR } from '../../runs/reconstruction.js';
+import { POOR_PSNR } from '../../runs/reconstruction-words.js';
 import { optionsOf } from '../../options/option.js';
 import {
   DATA_ONLY,

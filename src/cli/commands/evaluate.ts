@@ -8,7 +8,7 @@ import {
   type PrecisionAt,
   type RegionTypicality,
 } from '../../stages/evaluate/options.js';
-import { rivalName } from '../../runs/contrast.js';
+import { rivalName } from '../../runs/contrast-words.js';
 import { count, significant, whole } from '../../web/html.js';
 import { DRY_RUN } from '../../options/shared.js';
 import { command } from '../command.js';

@@ -7,7 +7,7 @@ import {
   type LocalizeSummary,
   type MapFigures,
 } from '../../stages/localize/options.js';
-import { rivalName } from '../../runs/contrast.js';
+import { rivalName } from '../../runs/contrast-words.js';
 import { count, whole } from '../../web/html.js';
 import { optionsOf } from '../../options/option.js';
 import { DRY_RUN } from '../../options/shared.js';

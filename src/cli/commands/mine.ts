@@ -2,7 +2,7 @@
 import { optionsOf } from '../../options/option.js';
 import { MINE, type MineSummary } from '../../stages/mine/options.js';
 import { SHAPES } from '../../metrics/trend.js';
-import { patchesOf } from '../../runs/contrast.js';
+import { patchesOf } from '../../runs/contrast-words.js';
 import { concentrations, type Dropped } from '../../runs/mining.js';
 import { count, significant } from '../../web/html.js';
 import { DRY_RUN } from '../../options/shared.js';

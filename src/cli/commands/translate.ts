@@ -6,7 +6,7 @@ import { partOf } from '../../options/check.js';
 import * as fields from '../../options/fields.js';
 import { inContext, option, optionsOf } from '../../options/option.js';
 import { DRY_RUN } from '../../options/shared.js';
-import { preferenceSentence, reconstructionWarning } from '../../runs/reconstruction.js';
+import { preferenceSentence, reconstructionWarning } from '../../runs/reconstruction-words.js';
 import { MEASUREMENT, TRANSLATE, type Quality, type TranslateSummary } from '../../stages/translate/options.js';
 import { count } from '../../web/html.js';
 import { closing, state } from '../closing.js';

@@ -1,7 +1,7 @@
 // Requests to the hub: @huggingface/hub asks its API, through a fetch that uses the proxy and the token of the environment and turns refusals into
 // errors that say what to do.
 import type { Dispatcher } from 'undici';
-import { VERSION } from '../../runs/version.js';
+import { VERSION } from '../../util/version.js';
 import { DiffmineError } from '../../util/errors.js';
 import type { HubEnvironment } from './environment.js';
 import type { HubId } from './id.js';

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { DiffmineError } from '../../util/errors.js';
 import type { Hooks } from '../../util/hooks.js';
 import { quoted } from '../../util/shell.js';
-import { VERSION } from '../../runs/version.js';
+import { VERSION } from '../../util/version.js';
 import { count } from '../../web/html.js';
 import type { PipelineEvent, SplitOptions } from '../options.js';
 import { Detached, type Counter } from '../progress.js';

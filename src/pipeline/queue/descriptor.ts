@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { describeAll, type Schema } from '../../options/option.js';
-import { flag, members, oneOf, optional, text } from '../../runs/shape.js';
+import { flag, members, oneOf, optional, text } from '../../runs/json-shape.js';
 import { openStore } from '../../runs/store/open.js';
 import type { RunStore } from '../../runs/store/store.js';
 import { DiffmineError } from '../../util/errors.js';

@@ -3,13 +3,13 @@
 import { hostname } from 'node:os';
 import { unwritable } from '../../util/disk.js';
 import { asDiffmineError, DiffmineError, type ErrorCode } from '../../util/errors.js';
-import { VERSION } from '../../runs/version.js';
+import { VERSION } from '../../util/version.js';
 import type { Hooks } from '../../util/hooks.js';
 import type { PipelineEvent } from '../options.js';
 import type { Counter } from '../progress.js';
 import { SlotLost, type EngineMemory, type ShardOutcome } from '../schedule.js';
 import type { Remaining } from '../remaining.js';
-import { Worker as EngineProcess } from '../workers.js';
+import { Worker as EngineProcess } from '../worker-pool.js';
 import type { Connection, Job } from './bull.js';
 import { moduleOf, readDescriptor, runId, type Descriptor } from './descriptor.js';
 import type { ShardJob } from './job.js';

@@ -17,7 +17,7 @@ import { exists, isFolder } from '../../util/paths.js';
 import { together } from '../../util/together.js';
 import { DiffmineError } from '../../util/errors.js';
 import { sha256File } from '../../util/sha256.js';
-import { VERSION } from '../version.js';
+import { VERSION } from '../../util/version.js';
 import { BucketLocks } from './bucket-locks.js';
 import { COMMIT_FORMAT, fetchCommitted, keyOf, parseCommit, type Commit, type CommittedFile } from './commit.js';
 import { filesIn } from './files.js';

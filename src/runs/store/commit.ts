@@ -6,7 +6,7 @@ import type { Bucket } from '../../util/s3/bucket.js';
 import { exists } from '../../util/paths.js';
 import { sha256File } from '../../util/sha256.js';
 import { together } from '../../util/together.js';
-import { list, members, oneOf, text, whole } from '../shape.js';
+import { list, members, oneOf, text, whole } from '../json-shape.js';
 
 export const COMMIT_FORMAT = 'diffmine-commit-1';
 

@@ -10,7 +10,7 @@ import type { Tensor } from '../../engine/types.js';
 import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
 import { sha256File } from '../../util/sha256.js';
 import { canonicalJson, type Json } from '../../runs/fingerprint.js';
-import { list, members, oneOf, text, whole } from '../../runs/shape.js';
+import { list, members, oneOf, text, whole } from '../../runs/json-shape.js';
 import { writeTable } from '../../runs/tables.js';
 import type { Sequence } from '../../runs/parallel.js';
 import { changesOf } from './changes.js';

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { openImage } from '../../data/index.js';
 import { asDiffmineError, because, DiffmineError, reasonAlone } from '../../util/errors.js';
 import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
-import { contrastWords, definition, nullMeaning, type Contrast } from '../../runs/contrast.js';
+import { contrastWords, definition, nullMeaning, type Contrast } from '../../runs/contrast-words.js';
 import { count } from '../../web/html.js';
 import { readTable } from '../../runs/tables.js';
 import { ReportFolder, type ReportBytes } from '../../web/folder.js';

@@ -15,7 +15,7 @@ import { beginFolder, type BeginOptions } from '../../runs/begin.js';
 import { readManifestOf, type Draft, type Kind, type ShardRate } from '../../runs/sharded-manifest.js';
 import { ShardedFolder } from '../../runs/sharded.js';
 import { shardName } from '../../runs/shards.js';
-import { flag, list, members, nullable, text, whole } from '../../runs/shape.js';
+import { flag, list, members, nullable, text, whole } from '../../runs/json-shape.js';
 import type { Row } from '../../runs/tables.js';
 
 export const COTYPICALITY_FORMAT = 'diffmine-cotypicality-3';

@@ -12,7 +12,7 @@ import { removeLeftovers, replaceFolder } from '../../runs/atomic.js';
 import { haveSameRows } from '../../runs/list.js';
 import { Run } from '../../runs/run.js';
 import { imageRoot } from '../../runs/scored.js';
-import { VERSION } from '../../runs/version.js';
+import { VERSION } from '../../util/version.js';
 import { colorEvidence } from './color.js';
 import { checkFinished, gather, kindsOf, type Evidence } from './evidence.js';
 import { readImages, typical, typicalOf } from './images.js';

@@ -8,7 +8,7 @@ import { strength } from '../../web/heatmap.js';
 import { raceMaps } from '../../runs/race-words.js';
 import { readMaps } from '../../runs/maps.js';
 import { imageKey, type Run } from '../../runs/run.js';
-import type { MinedPatchRow } from '../../runs/schema.js';
+import type { MinedPatchRow } from '../../runs/columns.js';
 import { readTable } from '../../runs/tables.js';
 import { boxMean, upsample, type PixelMap } from '../../metrics/maps.js';
 import { maskIn, readImages, typical, typicalOfOthers, type BoxesUsed, type Image, type Truth } from './images.js';

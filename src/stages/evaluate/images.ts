@@ -16,7 +16,7 @@ import {
 import { checkLabels } from '../../data/boxes/labels.js';
 import { sharesLabel } from '../../data/labels.js';
 import { imageKey, type Run } from '../../runs/run.js';
-import type { ImageRow } from '../../runs/schema.js';
+import type { ImageRow } from '../../runs/columns.js';
 import { readTable } from '../../runs/tables.js';
 import { DiffmineError } from '../../util/errors.js';
 import type { Hooks } from '../../util/hooks.js';

@@ -3,7 +3,7 @@ import { DiffmineError } from '../../util/errors.js';
 import { fromFloat32, toFloat32, type Engine } from '../../engine/index.js';
 import { readMaps } from '../../runs/maps.js';
 import type { Run } from '../../runs/run.js';
-import type { ImageRow } from '../../runs/schema.js';
+import type { ImageRow } from '../../runs/columns.js';
 import { readTable } from '../../runs/tables.js';
 import { groupBy } from '../../util/group.js';
 

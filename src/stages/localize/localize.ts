@@ -10,7 +10,7 @@ import { chooseDevice } from '../../runs/device.js';
 import { Run } from '../../runs/run.js';
 import { forMaps, withLocalRun } from '../../runs/store/copy.js';
 import { imageRoot } from '../../runs/scored.js';
-import { VERSION } from '../../runs/version.js';
+import { VERSION } from '../../util/version.js';
 import { SCAN, type MapOptions, type ScanEvent, type ScanOptions } from '../scan/options.js';
 import { planScan, resolveOptions, scan } from '../scan/scan.js';
 import type { Plan } from '../../pipeline/plan.js';

@@ -10,7 +10,7 @@ import { count as counted } from '../../web/html.js';
 import { commonScale } from '../../web/heatmap.js';
 import { readScored } from '../../runs/scored.js';
 import { imageKey, type Run } from '../../runs/run.js';
-import { VERSION } from '../../runs/version.js';
+import { VERSION } from '../../util/version.js';
 import { drawOverlay, drawImage, type Scored } from './draw.js';
 import { heatOf, rowsOf } from './heat.js';
 import { edgeOf, type Marks } from './marks.js';

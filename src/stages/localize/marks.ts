@@ -16,7 +16,7 @@ import { measureImage } from '../../data/read-image.js';
 import { prefetch } from '../../data/prefetch.js';
 import { DiffmineError } from '../../util/errors.js';
 import type { RunOptions } from '../../runs/manifest.js';
-import type { ImageRow } from '../../runs/schema.js';
+import type { ImageRow } from '../../runs/columns.js';
 
 /** A marked image: its path and its labels. */
 interface Where {

@@ -5,7 +5,7 @@ import { points } from '../../metrics/pointing.js';
 import { PrecisionCurve, type ScoredPixels } from '../../metrics/precision.js';
 import { strength } from '../../web/heatmap.js';
 import type { Run } from '../../runs/run.js';
-import type { ImageRow } from '../../runs/schema.js';
+import type { ImageRow } from '../../runs/columns.js';
 import type { Engine } from '../../engine/index.js';
 import { heatOf } from './heat.js';
 import type { Marks } from './marks.js';

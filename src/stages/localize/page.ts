@@ -9,13 +9,13 @@ import {
   mapMeaning,
   mappedMeaning,
   nullMeaning,
-} from '../../runs/contrast.js';
+} from '../../runs/contrast-words.js';
 import { legend } from '../../web/heatmap.js';
 import { scriptOf } from '../../web/script.js';
 import { readShared } from '../../web/shared.js';
 import { named, shownName } from '../../web/shown-name.js';
 import type { Run } from '../../runs/run.js';
-import { VERSION } from '../../runs/version.js';
+import { VERSION } from '../../util/version.js';
 import type { Localization, ImageLocalization } from './options.js';
 
 const PAGE = join(import.meta.dirname, 'page');

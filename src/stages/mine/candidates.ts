@@ -5,15 +5,15 @@ import type { Engine } from '../../engine/index.js';
 import type { ModelFolder } from '../../models/index.js';
 import type { MineRecord } from '../../runs/mining.js';
 import { imageKey, type Run } from '../../runs/run.js';
-import type { ListName, PatchRow } from '../../runs/schema.js';
+import type { ListName, PatchRow } from '../../runs/columns.js';
 import type { Hooks } from '../../util/hooks.js';
 import { count } from '../../web/html.js';
 import { CANDIDATES } from './diverse.js';
 import { HeldOut } from './evidence.js';
 import { effectiveCount, grouping, type GroupOf } from './groups.js';
-import { filesOf, openRunDataset } from './open.js';
+import { filesOf, openRunDataset } from './open-inputs.js';
 import type { MineEvent, MineOptions } from './options.js';
-import { candidatesFromMaps } from './patches.js';
+import { candidatesFromMaps } from './other-patch-size.js';
 import { recenter } from './recenter.js';
 import { MOST_RANKED, select } from './select.js';
 import type { Mined } from './write.js';
@@ -84,8 +84,8 @@ export async function rankAll(
       condition,
       candidates,
       facts: {
-        images: spread(chosen.map(({ image, label }) => imageKey({ path: image, label }))),
-        groups: recorded.groupBy === null ? null : spread(chosen.map(({ image, label }) => groupOf(image, label))),
+        images: counted(chosen.map(({ image, label }) => imageKey({ path: image, label }))),
+        groups: recorded.groupBy === null ? null : counted(chosen.map(({ image, label }) => groupOf(image, label))),
         dropped: dropped.get(condition)?.[rank] ?? { duplicates: 0, contrast: 0, groups: 0 },
       },
     });
@@ -105,6 +105,6 @@ export async function rankAll(
 }
 
 /** How many of something there are, and as if they had equally many members. */
-function spread(members: readonly string[]): { count: number; effective: number } {
+function counted(members: readonly string[]): { count: number; effective: number } {
   return { count: new Set(members).size, effective: effectiveCount(members) };
 }

@@ -1,7 +1,7 @@
 // What mining costs, told before it begins, and the rate that it is predicted with.
 import type { DeviceInfo } from '../../engine/types.js';
 import type { Plan } from '../../pipeline/plan.js';
-import { knownRate, rateKey, rememberRate } from '../../pipeline/rates.js';
+import { knownRate, rateKey, rememberRate } from '../../pipeline/remembered-rates.js';
 import type { Manifest } from '../../runs/manifest.js';
 import type { MineRecord } from '../../runs/mining.js';
 import { count, duration } from '../../web/html.js';

@@ -6,10 +6,10 @@ import type { DiftOptions, PixelBox, Tensor } from '../../engine/types.js';
 import type { Features } from '../../pipeline/cluster.js';
 import type { Replay } from '../../runs/replay.js';
 import { imageKey } from '../../runs/run.js';
-import type { PatchRow } from '../../runs/schema.js';
+import type { PatchRow } from '../../runs/columns.js';
 import { imagesPerCall } from '../../pipeline/batch.js';
 import { groupBy } from '../../util/group.js';
-import type { KnownFeatures } from './known.js';
+import type { KnownFeatures } from './known-features.js';
 
 /** Images that may wait for others of their shape. */
 const MOST_WAITING = 64;

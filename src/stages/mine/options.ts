@@ -6,7 +6,7 @@ import { MINING } from '../../options/scoring.js';
 import { DEVICE, MOVED_DATASET, RUN_BATCH } from '../../options/shared.js';
 import type { MinedCondition, MineSettings } from '../../runs/mining.js';
 import type { Shape } from '../../metrics/trend.js';
-import type { ListName } from '../../runs/schema.js';
+import type { ListName } from '../../runs/columns.js';
 
 export type { MinedCondition, MineSettings };
 

@@ -1,7 +1,7 @@
 // The best K patches of each condition and list, over all shards, found by DuckDB: min_by(row, key, K) keeps K rows per group and never sorts the table.
 import { asDiffmineError, DiffmineError } from '../../util/errors.js';
 import type { Manifest } from '../../runs/manifest.js';
-import { LISTS, PATCH_SCHEMA, type ListName, type PatchRow } from '../../runs/schema.js';
+import { LISTS, PATCH_SCHEMA, type ListName, type PatchRow } from '../../runs/columns.js';
 import type { Run } from '../../runs/run.js';
 import { sqlFiles, sqlText, withDuckDB } from '../../runs/tables.js';
 

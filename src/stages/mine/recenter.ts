@@ -2,7 +2,7 @@
 import { iou } from '../../data/boxes/geometry.js';
 import { readMaps } from '../../runs/maps.js';
 import { imageKey, type Run } from '../../runs/run.js';
-import type { ImageRow, PatchRow } from '../../runs/schema.js';
+import type { ImageRow, PatchRow } from '../../runs/columns.js';
 import { readTable } from '../../runs/tables.js';
 import { groupBy } from '../../util/group.js';
 import type { TypicalityMap } from '../../web/heatmap.js';

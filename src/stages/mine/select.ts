@@ -11,7 +11,7 @@ import {
 } from '../../data/index.js';
 import type { Dropped, MineSettings } from '../../runs/mining.js';
 import type { Run } from '../../runs/run.js';
-import { LISTS, type ListName, type PatchRow } from '../../runs/schema.js';
+import { LISTS, type ListName, type PatchRow } from '../../runs/columns.js';
 import { DiffmineError } from '../../util/errors.js';
 import { chunks, groupBy } from '../../util/group.js';
 import { keyOf, unreadableNow } from './features.js';

@@ -4,7 +4,7 @@ import { measureImage, scoredSize, type DatasetImage, type ImageList, type SizeO
 import { orderedLabels, type OrderedLabel } from '../../data/label-order.js';
 import { courseOf, fractionOf, type Course } from '../../metrics/trend.js';
 import { cluster, type Clustering } from '../../pipeline/cluster.js';
-import type { ElementRow, PatchRow, TrendPatchRow, TrendRow } from '../../runs/schema.js';
+import type { ElementRow, PatchRow, TrendPatchRow, TrendRow } from '../../runs/columns.js';
 import { imageKey } from '../../runs/run.js';
 import type { MineSettings } from '../../runs/mining.js';
 import { count } from '../../web/html.js';
@@ -12,7 +12,7 @@ import type { Hooks } from '../../util/hooks.js';
 import { DiffmineError } from '../../util/errors.js';
 import { evenly } from '../../util/evenly.js';
 import { Random } from '../../util/random.js';
-import { describe, describeWindows, learnDescriptors } from './describe.js';
+import { describe, describeWindows, learnDescriptors } from './take-descriptors.js';
 import { toUnit } from './descriptors.js';
 import { windowsOf } from './evidence.js';
 import { keyOf, type FeatureContext } from './features.js';

@@ -18,7 +18,7 @@ import {
   type MinedListName,
   type MinedPatchRow,
   type PatchRow,
-} from '../../runs/schema.js';
+} from '../../runs/columns.js';
 import { SHAPES, type Shape } from '../../metrics/trend.js';
 import type { Trends } from './trends.js';
 import type { Evidence } from './evidence.js';

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { evaluationFolder, readEvaluation, GRID_FILE } from '../../runs/evaluation.js';
-import { contrastOf, contrastWords, mapEnds, mapMeaning } from '../../runs/contrast.js';
+import { contrastOf, contrastWords, mapEnds, mapMeaning } from '../../runs/contrast-words.js';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import type { Run } from '../../runs/run.js';
 import type { ReportBytes } from '../../web/folder.js';

@@ -1,9 +1,9 @@
 // One label of the report: its sprite sheets, context images and heat maps drawn, and its data file written.
 import { imageFile, openImage } from '../../data/index.js';
 import { asDiffmineError, DiffmineError, reasonAlone } from '../../util/errors.js';
-import { contrastWords, mapEnds, mapMeaning, quoted, type Contrast } from '../../runs/contrast.js';
+import { contrastWords, mapEnds, mapMeaning, quoted, type Contrast } from '../../runs/contrast-words.js';
 import { imageKey, type Run } from '../../runs/run.js';
-import type { MinedPatchRow } from '../../runs/schema.js';
+import type { MinedPatchRow } from '../../runs/columns.js';
 import type { ReportFolder } from '../../web/folder.js';
 import { commonScale, paint, strength, type TypicalityMap } from '../../web/heatmap.js';
 import type { LabelView } from './layout.js';

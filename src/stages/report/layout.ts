@@ -1,6 +1,6 @@
 // What the report shows of a run, and in which order: the mined tables turned into one view per label.
 // Pure: no files, no images.
-import { separates, type ClusterRow, type MinedListName, type MinedPatchRow } from '../../runs/schema.js';
+import { separates, type ClusterRow, type MinedListName, type MinedPatchRow } from '../../runs/columns.js';
 
 export interface LabelView {
   label: string;

@@ -5,7 +5,7 @@ import { Worker } from 'node:worker_threads';
 import { float32, readSafetensors } from '../../engine/index.js';
 import type { MineRecord } from '../../runs/mining.js';
 import type { Run } from '../../runs/run.js';
-import type { MinedPatchRow } from '../../runs/schema.js';
+import type { MinedPatchRow } from '../../runs/columns.js';
 import { DiffmineError } from '../../util/errors.js';
 import { evenly } from '../../util/evenly.js';
 import { scriptOf } from '../../web/script.js';

@@ -3,7 +3,7 @@ import { orderedLabels } from '../../data/label-order.js';
 import { readMaps } from '../../runs/maps.js';
 import type { Run } from '../../runs/run.js';
 import { imageKey } from '../../runs/run.js';
-import type { ImageRow, MinedPatchRow } from '../../runs/schema.js';
+import type { ImageRow, MinedPatchRow } from '../../runs/columns.js';
 import { readTable } from '../../runs/tables.js';
 import type { TypicalityMap } from '../../web/heatmap.js';
 import type { LabelView } from './layout.js';

@@ -9,7 +9,7 @@ import {
   reportLede,
   reportMethod,
   titleOf,
-} from '../../runs/contrast.js';
+} from '../../runs/contrast-words.js';
 import { concentration, type MineRecord } from '../../runs/mining.js';
 import { RACE_LISTS, raceMeaning } from '../../runs/race-words.js';
 import type { RaceRecord } from '../../runs/rounds.js';

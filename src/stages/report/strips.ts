@@ -2,7 +2,7 @@
 import type { Run } from '../../runs/run.js';
 import { imageKey } from '../../runs/run.js';
 import { readMaps } from '../../runs/maps.js';
-import type { MinedPatchRow } from '../../runs/schema.js';
+import type { MinedPatchRow } from '../../runs/columns.js';
 import { groupBy } from '../../util/group.js';
 import { commonScale, paint, strength, type TypicalityMap } from '../../web/heatmap.js';
 import { contextSize, encodeMap } from '../../web/sprites.js';

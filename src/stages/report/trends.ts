@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { imageFile, openImage } from '../../data/index.js';
 import { SHAPES, type Shape } from '../../metrics/trend.js';
 import type { Run } from '../../runs/run.js';
-import type { ElementRow, TrendPatchRow, TrendRow } from '../../runs/schema.js';
+import type { ElementRow, TrendPatchRow, TrendRow } from '../../runs/columns.js';
 import { readTable } from '../../runs/tables.js';
 import { groupBy } from '../../util/group.js';
 import { scriptOf } from '../../web/script.js';

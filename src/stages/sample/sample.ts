@@ -27,7 +27,7 @@ import type { Hooks, Progress } from '../../util/hooks.js';
 import { count, duration, whole } from '../../web/html.js';
 import { rateOfCpu } from '../../pipeline/computed-rate.js';
 import { secondsAt, type Plan } from '../../pipeline/plan.js';
-import { knownRate, rateKey, rememberRate } from '../../pipeline/rates.js';
+import { knownRate, rateKey, rememberRate } from '../../pipeline/remembered-rates.js';
 import { makeFolder } from '../../util/paths.js';
 
 /** The grid shows the first labels and the first images of each: it is there to be looked at. */

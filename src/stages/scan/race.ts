@@ -11,10 +11,10 @@ import { DIFFERENCES, ROUND_MAPS, RoundsFolder, type RoundFolder, type RoundResu
 import { DiffmineError } from '../../util/errors.js';
 import { count, whole } from '../../web/html.js';
 import { unetCallsOf } from './contrasts.js';
-import { cutOf, recordOf, type Known } from './cuts.js';
+import { cutOf, recordOf, type Known } from './race-cuts.js';
 import { controlsOf } from './race-rule.js';
 import { imagesAt, scoreImages, type Scoring } from './shard.js';
-import { collect, writeShard, type Outcome, type Scored } from './tables.js';
+import { collect, writeShard, type Outcome, type Scored } from './write-shard.js';
 
 type Found = Extract<RoundResult, { outputs: unknown }>;
 

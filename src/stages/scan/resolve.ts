@@ -30,7 +30,7 @@ import { planContrasts, planSingles, type ContrastPlan } from './contrasts.js';
 import { SCAN, type MapOptions, type ScanEvent, type ScanOptions } from './options.js';
 import { namesOf, promptsFor, type Prompts } from './prompts.js';
 import { raceOptions } from './race-options.js';
-import { labelsToMap, type LabelsToMap } from './singles.js';
+import { labelsToMap, type LabelsToMap } from './single-labels.js';
 
 export interface Resolved {
   model: ModelFolder;

@@ -21,7 +21,7 @@ import { listedImage } from '../../runs/images.js';
 import type { Replay } from '../../runs/replay.js';
 import type { Run } from '../../runs/run.js';
 import { conditionsOf, perSample, unetCallsOf, type Contrast, type ContrastPlan } from './contrasts.js';
-import { collect, writeShard, type Outcome } from './tables.js';
+import { collect, writeShard, type Outcome } from './write-shard.js';
 
 /** Bytes of decoded pixels that one engine call may hold. */
 const CALL_BYTES = 256 * 2 ** 20;

@@ -3,7 +3,7 @@ import type { Dtype, ModelSource } from '../../engine/types.js';
 import { trainingOperations } from '../../models/operations.js';
 import { unetShape } from '../../pipeline/batch.js';
 import { trainingRateOfCpu } from '../../pipeline/computed-rate.js';
-import { knownRate, rememberRate } from '../../pipeline/rates.js';
+import { knownRate, rememberRate } from '../../pipeline/remembered-rates.js';
 import type { Base } from './base.js';
 import type { TrainSettings, TrainTime } from './options.js';
 

@@ -9,7 +9,7 @@ import { writeFileAtomic } from '../../runs/atomic.js';
 import { canonicalJson, type Json } from '../../runs/fingerprint.js';
 import { findDevice } from '../../runs/device.js';
 import { chooseDtype, type Task } from '../../runs/dtype.js';
-import { VERSION } from '../../runs/version.js';
+import { VERSION } from '../../util/version.js';
 import type { HubHooks } from '../../models/hub/hub.js';
 import { absolutePlace } from '../../models/locate.js';
 import { nullAfter } from '../../models/null-condition.js';

@@ -9,7 +9,7 @@ import { beginFolder, openFolder, type BeginOptions, type Opened } from '../../r
 import { jsonLines, ShardedFolder, type Skipped } from '../../runs/sharded.js';
 import { readManifestOf, type Draft, type Kind, type ShardRate } from '../../runs/sharded-manifest.js';
 import { shardName } from '../../runs/shards.js';
-import { list, members, nullable, number, oneOf, text, whole } from '../../runs/shape.js';
+import { list, members, nullable, number, oneOf, text, whole } from '../../runs/json-shape.js';
 import type { TranslateSettings } from './options.js';
 import { imageKey } from '../../runs/run.js';
 import {

@@ -1,6 +1,6 @@
 // The page of a translation: source, reconstruction and targets side by side. Plain HTML, opened from disk with no server and no network; its style is
 // allowed by its hash, and the images stay the files they are.
-import { PSNR_MEANING } from '../../runs/reconstruction.js';
+import { PSNR_MEANING } from '../../runs/reconstruction-words.js';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../../runs/atomic.js';
 import type { Skipped } from '../../runs/sharded.js';

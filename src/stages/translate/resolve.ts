@@ -28,7 +28,7 @@ import { unetOf } from '../../models/denoiser.js';
 import { warnBarelyTrained } from '../../models/learned.js';
 import type { DeviceInfo } from '../../engine/types.js';
 import { listingsOf } from '../../runs/listings.js';
-import { VERSION } from '../../runs/version.js';
+import { VERSION } from '../../util/version.js';
 import { batchFor, isAuto, shapeOf } from '../../pipeline/batch.js';
 import { chooseDevices } from '../../pipeline/devices.js';
 import { sizeInHand } from '../../pipeline/shard-size.js';

@@ -11,7 +11,7 @@ import { openModel, variantOf } from '../../models/index.js';
 import type { Plan } from '../../pipeline/plan.js';
 import { buildInfo, devices } from '../../engine/index.js';
 import type { Dtype } from '../../engine/types.js';
-import { VERSION } from '../../runs/version.js';
+import { VERSION } from '../../util/version.js';
 import { scan } from '../../stages/scan/scan.js';
 import { benchCells, planCells, type BenchHooks } from './cells.js';
 import type { CellOptions } from './options.js';

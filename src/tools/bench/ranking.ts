@@ -2,7 +2,7 @@
 // in rank.
 import { DiffmineError } from '../../util/errors.js';
 import { Run } from '../../runs/run.js';
-import { LISTS, type PatchRow } from '../../runs/schema.js';
+import { LISTS, type PatchRow } from '../../runs/columns.js';
 import { readTable } from '../../runs/tables.js';
 
 export interface RankFigures {

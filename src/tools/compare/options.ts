@@ -3,7 +3,7 @@ import type { z } from 'zod';
 import * as fields from '../../options/fields.js';
 import { option, optionsOf } from '../../options/option.js';
 import { MOVED_DATASET } from '../../options/shared.js';
-import { MINED_LISTS } from '../../runs/schema.js';
+import { MINED_LISTS } from '../../runs/columns.js';
 import type { Progress } from '../../util/hooks.js';
 
 export const COMPARE = optionsOf('compare', {

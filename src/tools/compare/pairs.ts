@@ -1,6 +1,6 @@
 // What two runs have in common: images that both scored under a label, and patches at the same place in both rankings.
 import type { Run } from '../../runs/run.js';
-import type { MinedListName } from '../../runs/schema.js';
+import type { MinedListName } from '../../runs/columns.js';
 import { query, sqlFiles, sqlText } from '../../runs/tables.js';
 import type { Correlation } from './options.js';
 

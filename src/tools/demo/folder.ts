@@ -2,7 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../../runs/atomic.js';
-import { VERSION } from '../../runs/version.js';
+import { VERSION } from '../../util/version.js';
 import { DiffmineError } from '../../util/errors.js';
 import { parseJson } from '../../util/json.js';
 import { makeFolder } from '../../util/paths.js';

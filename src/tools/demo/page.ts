@@ -1,6 +1,6 @@
 // The start page of a full demo: the results of each stage in figures and a few images, with links to its report. Plain HTML, opened from disk; its style
 // is allowed by its hash, and images are linked where the stages wrote them.
-import { PSNR_MEANING } from '../../runs/reconstruction.js';
+import { PSNR_MEANING } from '../../runs/reconstruction-words.js';
 import { readFile } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
 import type { Localization } from '../../stages/localize/options.js';

@@ -8,9 +8,9 @@ import { enginesOf, measuredRate, rateWithoutEngine, shardSizeAt } from '../../p
 import { given, partOf, resolved } from '../../options/check.js';
 import { MINING } from '../../options/scoring.js';
 import { ESTIMATE, type EstimateOptions } from './options.js';
-import { bytesOf, dividedOf, plannedOf, somePrompts } from '../../stages/scan/division.js';
+import { bytesOf, dividedOf, plannedOf, somePrompts } from '../../stages/scan/image-costs.js';
 import type { ScanEvent } from '../../stages/scan/options.js';
-import { mostImages } from '../../stages/mine/passes.js';
+import { mostImages } from '../../stages/mine/image-count.js';
 import { pilotCalls } from '../../stages/scan/pilot.js';
 import { operations } from '../../models/operations.js';
 import type { Hooks } from '../../util/hooks.js';

@@ -7,7 +7,7 @@ import { autoBatch, encodeBytes, isAuto, rowBytes, shapeOf, unetShape, type Shap
 import { enginesTogether } from '../../pipeline/devices.js';
 import { check, heldOutOf, imagesOf, presetOptions } from '../../pipeline/resolve.js';
 import type { RaceOptions } from '../../runs/manifest.js';
-import { VERSION } from '../../runs/version.js';
+import { VERSION } from '../../util/version.js';
 import { planContrasts, type ContrastPlan } from '../../stages/scan/contrasts.js';
 import { SCAN, type ScanEvent, type ScanOptions } from '../../stages/scan/options.js';
 import { raceOptions } from '../../stages/scan/race-options.js';

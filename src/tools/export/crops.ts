@@ -10,7 +10,7 @@ import { safeNames } from '../../runs/names.js';
 import { Run } from '../../runs/run.js';
 import { withLocalRun, withoutMaps } from '../../runs/store/copy.js';
 import { imageRoot } from '../../runs/scored.js';
-import type { MinedPatchRow } from '../../runs/schema.js';
+import type { MinedPatchRow } from '../../runs/columns.js';
 import type { Row, Schema } from '../../runs/tables.js';
 import { resolved } from '../../options/check.js';
 import { because, DiffmineError, reasonAlone } from '../../util/errors.js';

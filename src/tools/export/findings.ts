@@ -4,7 +4,7 @@ import { imageFile } from '../../data/index.js';
 import type { Box } from '../../data/boxes/index.js';
 import { runsOf, boundsOf } from '../../data/boxes/rle.js';
 import type { Run } from '../../runs/run.js';
-import type { MinedListName, MinedPatchRow } from '../../runs/schema.js';
+import type { MinedListName, MinedPatchRow } from '../../runs/columns.js';
 import { imageRoot } from '../../runs/scored.js';
 import { DiffmineError } from '../../util/errors.js';
 import type { HeatMap } from './heat.js';

@@ -2,7 +2,7 @@
 import { scoredSize } from '../../data/index.js';
 import { readMaps } from '../../runs/maps.js';
 import type { Run } from '../../runs/run.js';
-import type { ImageRow } from '../../runs/schema.js';
+import type { ImageRow } from '../../runs/columns.js';
 import { readTable } from '../../runs/tables.js';
 import { DiffmineError } from '../../util/errors.js';
 import { groupBy } from '../../util/group.js';

@@ -10,7 +10,7 @@ import {
   type ImageRow,
   type MinedListName,
   type MinedPatchRow,
-} from '../../runs/schema.js';
+} from '../../runs/columns.js';
 import type { Row, Schema } from '../../runs/tables.js';
 import { groupBy } from '../../util/group.js';
 import type { ExportTable } from './options.js';

@@ -4,7 +4,7 @@ import { newerFormat } from '../../runs/format.js';
 import { RUN_FORMAT, type Manifest } from '../../runs/manifest.js';
 import { TRANSLATION_FORMAT } from '../../runs/parallel.js';
 import { RoundsFolder } from '../../runs/rounds.js';
-import { members, text, whole } from '../../runs/shape.js';
+import { members, text, whole } from '../../runs/json-shape.js';
 import { MANIFEST } from '../../runs/sharded-manifest.js';
 import { Shards } from '../../runs/shards.js';
 import { openStore } from '../../runs/store/open.js';

@@ -8,7 +8,7 @@ import { fromFloat32, type Engine } from '../../engine/index.js';
 import type { Tensor } from '../../engine/types.js';
 import { readMaps } from '../../runs/maps.js';
 import type { Run } from '../../runs/run.js';
-import { LISTS, PATCH_SCHEMA, type ImageRow, type ListName, type PatchRow } from '../../runs/schema.js';
+import { LISTS, PATCH_SCHEMA, type ImageRow, type ListName, type PatchRow } from '../../runs/columns.js';
 import { readTable, writeTable } from '../../runs/tables.js';
 import { DiffmineError } from '../../util/errors.js';
 import { groupBy } from '../../util/group.js';

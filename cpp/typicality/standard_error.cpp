@@ -1,19 +1,27 @@
-#include "typicality/spread.h"
+#include "typicality/standard_error.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <utility>
 #include <vector>
 
 #include "diffusion/noise.h"
+#include "typicality/patches.h"
 
 namespace diffmine {
 namespace {
 
+// Score maps of one image are made for this many bytes of samples at a time: enough to fill a device, little beside its
+// activations.
+constexpr int64_t kScoreBytes = int64_t{64} << 20;
 constexpr int kMaxDegree = 3;
 constexpr int kStarts = 64;  // values of u that the sequence's variance is taken over
 
@@ -136,6 +144,30 @@ Spread spread_of(int64_t samples, const Strata& strata, const at::Tensor& rivals
     spread.scale.data_ptr<float>()[n] = static_cast<float>(1 / (static_cast<double>(samples) * std::sqrt(left)));
   }
   return spread;
+}
+
+at::Tensor standard_errors(const at::Tensor& differences, const std::vector<Spread>& spreads, const at::Tensor& a_h,
+                           const at::Tensor& a_w) {
+  const int64_t n = differences.size(0), outputs = differences.size(1), h = differences.size(2),
+                w = differences.size(3);
+  const int64_t rows = a_h.size(0), columns = a_w.size(0);
+  if (n == 1) return at::full({outputs, rows, columns}, std::numeric_limits<float>::quiet_NaN(), differences.options());
+  auto variance = at::zeros({outputs, rows, columns}, differences.options());
+  const int64_t at_once = std::max<int64_t>(1, kScoreBytes / (rows * columns * int64_t{sizeof(float)}));
+  for (int64_t m = 0; m < outputs; ++m) {
+    const auto d = differences.select(1, m).flatten(1);  // [N, h' w']
+    const auto& [basis, scale, trend] = spreads[m];
+    const auto explained = at::mm(basis.t(), d);  // [p, h' w']
+    const auto add = [&, sum = variance.select(0, m)](const at::Tensor& parts) {
+      sum.add_(patch_scores(parts.view({-1, h, w}), a_h, a_w).square().sum(0));
+    };
+    for (int64_t i = 0; i < n; i += at_once) {
+      const auto of = [&](const at::Tensor& all) { return all.slice(0, i, std::min(i + at_once, n)); };
+      add((of(d) - at::mm(of(basis), explained)) * of(scale).unsqueeze(1));
+    }
+    if (trend.size(0) > 0) add(at::mm(trend, d));
+  }
+  return variance.sqrt_();
 }
 
 }  // namespace diffmine

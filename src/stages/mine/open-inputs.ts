@@ -7,7 +7,7 @@ import { listingsOf } from '../../runs/listings.js';
 import type { Manifest } from '../../runs/manifest.js';
 import { Replay } from '../../runs/replay.js';
 import { imageKey, type Run } from '../../runs/run.js';
-import type { PatchRow } from '../../runs/schema.js';
+import type { PatchRow } from '../../runs/columns.js';
 import type { Hooks } from '../../util/hooks.js';
 import { DiffmineError } from '../../util/errors.js';
 import { sha256File } from '../../util/sha256.js';

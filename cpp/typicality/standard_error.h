@@ -15,6 +15,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <vector>
 
 namespace diffmine {
 
@@ -34,5 +35,10 @@ struct Strata {
 // nothing changes. Where taking the rivals out would leave fewer than N / 2 degrees of freedom, they stay in the
 // residuals and the variance is an upper bound.
 Spread spread_of(int64_t samples, const Strata& strata, const at::Tensor& rivals);
+
+// Standard errors [M, R, S] of the patch scores of M maps over samples with these differences [N, M, h', w']; spreads
+// [M], a_h and a_w the operators of patch_scores. NaN for one sample.
+at::Tensor standard_errors(const at::Tensor& differences, const std::vector<Spread>& spreads, const at::Tensor& a_h,
+                           const at::Tensor& a_w);
 
 }  // namespace diffmine

@@ -3,7 +3,7 @@ import type { DatasetImage, Size } from '../../data/index.js';
 import { float32, fromFloat32 } from '../../engine/index.js';
 import type { PixelBox, Tensor } from '../../engine/types.js';
 import { imageKey } from '../../runs/run.js';
-import type { PatchRow } from '../../runs/schema.js';
+import type { PatchRow } from '../../runs/columns.js';
 import { groupBy } from '../../util/group.js';
 import { Descriptors, Quarters } from './descriptors.js';
 import { windowsOf } from './evidence.js';

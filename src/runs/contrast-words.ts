@@ -2,7 +2,7 @@
 // from here, because a wrong caption would become a false statement in somebody's paper.
 import type { SamplerName } from '../engine/types.js';
 import type { Manifest } from './manifest.js';
-import type { ListName, MinedListName } from './schema.js';
+import type { ListName, MinedListName } from './columns.js';
 import { count, whole } from '../web/html.js';
 
 /** What decides the words; the options of a manifest and the conditioning of its model have it. */

@@ -1,4 +1,4 @@
-// The program of a worker process (workers.ts): opens the same stage, loads its own engine, and does the shards it is given. It ends when its parent
+// The program of a worker process (worker-pool.ts): opens the same stage, loads its own engine, and does the shards it is given. It ends when its parent
 // disconnects or dies.
 import { asDiffmineError, DiffmineError } from '../util/errors.js';
 import { startEngine, type StartedEngine } from './pipeline.js';
@@ -6,7 +6,7 @@ import { remainingOf } from './remaining.js';
 import type { Counter } from './progress.js';
 import type { PipelineEvent, SplitOptions } from './options.js';
 import type { OpenStage, ShardedStage } from './stage.js';
-import type { Count, FromWorker, Phase, ToWorker } from './workers.js';
+import type { Count, FromWorker, Phase, ToWorker } from './worker-pool.js';
 import type { Hooks } from '../util/hooks.js';
 
 const abort = new AbortController();

@@ -14,7 +14,7 @@
 
 #include "diffusion/noise.h"
 #include "support.h"
-#include "typicality/spread.h"
+#include "typicality/standard_error.h"
 
 using namespace diffmine;
 

@@ -69,7 +69,9 @@ class WorkerProcess {
     private readonly listener: Listener,
     private readonly crashes: boolean,
   ) {
-    this.child = fork(join(import.meta.dirname, 'worker.js'), { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    this.child = fork(join(import.meta.dirname, 'worker-process.js'), {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
     this.child.on('message', (message: FromWorker) => {
       if (message.type === 'phase') listener.onPhase?.(message.phase);
       else if (message.type === 'ready') this.answer(undefined);

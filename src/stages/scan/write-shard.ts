@@ -17,7 +17,7 @@ import {
   type ImageRow,
   type ListName,
   type PatchRow,
-} from '../../runs/schema.js';
+} from '../../runs/columns.js';
 import { writeTable, type Row } from '../../runs/tables.js';
 import type { Contrast } from './contrasts.js';
 

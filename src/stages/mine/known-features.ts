@@ -6,7 +6,7 @@ import { float32, fromFloat32, readSafetensors, writeSafetensors } from '../../e
 import type { Tensor } from '../../engine/types.js';
 import type { MineRecord } from '../../runs/mining.js';
 import type { Run } from '../../runs/run.js';
-import { EARLIER_SCHEMA, type EarlierRow, type MinedPatchRow, type PatchRow } from '../../runs/schema.js';
+import { EARLIER_SCHEMA, type EarlierRow, type MinedPatchRow, type PatchRow } from '../../runs/columns.js';
 import { readTable, writeTable } from '../../runs/tables.js';
 
 /** Bytes of features that are kept beside those of the clustered lists. */

@@ -1,5 +1,5 @@
 // --shard auto: rank and size in the environments that schedulers make.
-import { rankOf, type Environment } from '../../src/pipeline/rank.js';
+import { rankOf, type Environment } from '../../src/pipeline/task-number.js';
 import type { AutoPart } from '../../src/options/fields.js';
 import { startingAt } from '../../src/pipeline/shards.js';
 
