@@ -16,7 +16,7 @@ export const GROUPS = [
   'Comparison',
   'Set-up',
   'Cluster',
-  'Run folder',
+  'Run directory',
   'Output',
   'Device',
   'Every command',

@@ -17,7 +17,7 @@ export const SIZE = {
 
 export const PATCH = option(fields.whole(1, 16384).optional(), {
   group: 'Images',
-  description: 'Side of a patch in the resized image, px',
+  description: 'Side of a patch in the scored image, px',
   shown: 'short side / 8',
 });
 
@@ -109,13 +109,13 @@ export const PER_IMAGE = option(fields.whole(1, 10_000).default(5), {
 });
 
 export const MAPS = option(fields.flag().default(true), {
-  group: 'Run folder',
+  group: 'Run directory',
   description: 'Store typicality maps',
   negated: 'Do not store typicality maps',
 });
 
 export const CHECKSUM = option(fields.flag().default(false), {
-  group: 'Run folder',
+  group: 'Run directory',
   description: 'Detect changed images by their content, not only by size and time; reads all files',
 });
 

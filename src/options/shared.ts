@@ -115,7 +115,7 @@ export const MODEL = {
 
 export const OUT = {
   out: option(fields.path(), {
-    group: 'Run folder',
+    group: 'Run directory',
     description: 'Output directory of the run: new, or one to resume',
   }),
 };
@@ -157,7 +157,7 @@ export const IMAGE_DTYPE = option(fields.oneOf(DTYPE_CHOICES).default('auto'), {
 
 /** Of commands that run long. */
 export const DRY_RUN = option(fields.flag().default(false), {
-  group: 'Run folder',
+  group: 'Run directory',
   description: 'Print what would be done, what it costs and where it would be written; compute and write nothing',
 });
 
@@ -192,7 +192,7 @@ export const RUN_BATCH = option(batch.optional(), { ...BATCH_ABOUT, shown: "the 
 /** How sharded work is divided. Results are the same for any division on one kind of device. */
 export const SPLIT = {
   shard: option(fields.part().optional(), {
-    group: 'Run folder',
+    group: 'Run directory',
     description:
       'Run only part i/n of the shards, such as 0/8 for the first of eight; auto (or auto/n) in a job array starts with the part of its own task, then takes any shards that are left',
   }),
@@ -207,7 +207,7 @@ export const SPLIT = {
       'Devices for one worker process each, separated by commas; 0,1 are the first two GPUs. Replaces `device` and `workers`',
   }),
   queue: option(fields.queue().optional(), {
-    group: 'Run folder',
+    group: 'Run directory',
     description:
       'Hand the shards to the workers (diffmine worker) of this Redis or PostgreSQL server; without a URL, the server in DIFFMINE_QUEUE',
   }),
@@ -216,6 +216,6 @@ export const SPLIT = {
 /** @param items of a stage: 'Images' */
 export const shardSize = (items: string) =>
   option(fields.wordOr('auto', fields.whole(1, 1_000_000)).default('auto'), {
-    group: 'Run folder',
+    group: 'Run directory',
     description: `${items} per shard, the unit in which work is divided and saved; auto: as many as take about a minute`,
   });

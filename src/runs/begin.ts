@@ -42,7 +42,7 @@ export async function openFolder<M extends ShardedManifest, R extends Row>(
     throw new DiffmineError(
       'RUN_INVALID',
       existsSync(path)
-        ? `${path} is not a ${kind.noun} folder: it has no ${MANIFEST}.`
+        ? `${path} is not a ${kind.noun} directory: it has no ${MANIFEST}.`
         : `There is no folder '${path}'.`,
       `Give a folder that ${kind.maker} made.`,
     );
@@ -148,7 +148,7 @@ async function refuseForeign(store: RunStore, place: string, noun: string): Prom
   if (foreign !== undefined) {
     throw new DiffmineError(
       'RUN_MISMATCH',
-      `${place} is not empty and not a ${noun} folder (it has ${JSON.stringify(foreign)}).`,
+      `${place} is not empty and not a ${noun} directory (it has ${JSON.stringify(foreign)}).`,
       'Give `out` a new or empty folder.',
     );
   }

@@ -179,11 +179,11 @@ export interface ClusterRow extends Row {
   median_typicality: number;
   /** sum of its members' squared distances to the center */
   inertia: number;
-  /** of the best match to its center, images of the label against those of others, on images it was not learned from; null where these are too few */
+  /** AUROC of the cluster's best match in an image: held-out images of the label against images of other labels; null if there are too few */
   auroc: number | null;
   auroc_low: number | null;
   auroc_high: number | null;
-  /** how many images that is over */
+  /** held-out images of the label */
   evidence_own: number | null;
   evidence_others: number | null;
 }

@@ -17,7 +17,7 @@ export const EXIT_CODES = {
   WEIGHTS_INVALID: 3,
   /** No image could be read, or an image is none. Inside a scan: skipped and listed. */
   IMAGE_UNREADABLE: 3,
-  /** A run folder is damaged or not a run. */
+  /** A run directory is damaged or not a run. */
   RUN_INVALID: 3,
   /** LibTorch or the addon is absent, of a wrong version, or cannot be loaded. */
   SETUP: 4,
@@ -26,7 +26,7 @@ export const EXIT_CODES = {
   OUT_OF_MEMORY: 4,
   /** Reading or writing failed: permissions, a full disk, a stdout that cannot be written. */
   IO: 5,
-  /** The run folder belongs to a run with other options, model or data. */
+  /** The run directory belongs to a run with other options, model or data. */
   RUN_MISMATCH: 6,
   /** NaN or infinity in results. */
   NUMERICS: 7,

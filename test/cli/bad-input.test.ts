@@ -458,7 +458,7 @@ describe('labels and tables', () => {
   });
 });
 
-describe('run folders', () => {
+describe('run directories', () => {
   test('options of mining that the model cannot take stop `run` before the scan', async () => {
     const out = path.join(scratch, 'late');
     for (const [option, value] of [
@@ -495,7 +495,7 @@ describe('run folders', () => {
     expectError(await scan(DATASET, MODEL, folder), ['RUN_MISMATCH'], /thesis\.txt/);
     expect(readdirSync(folder)).toEqual(['thesis.txt']);
     for (const command of ['mine', 'report', 'export']) {
-      expectError(await cli([command, folder, '--json']), ['RUN_INVALID'], /is not a run folder/);
+      expectError(await cli([command, folder, '--json']), ['RUN_INVALID'], /is not a run directory/);
       expectError(await cli([command, path.join(folder, 'none'), '--json']), ['RUN_INVALID'], /There is no folder/);
     }
   });

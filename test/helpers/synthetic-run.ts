@@ -1,4 +1,4 @@
-// A run folder as `scan` and `mine` leave it, made without a model: drawn images with one vivid square each, a typicality map that is high
+// A run directory as `scan` and `mine` leave it, made without a model: drawn images with one vivid square each, a typicality map that is high
 // on the square, and the tables that follow from it. For tests of what reads runs (the report); the files are real Parquet and safetensors.
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';

@@ -1,4 +1,4 @@
-// Run folders: begin, resume, mismatch, damage; atomic writes; fingerprints.
+// Run directories: begin, resume, mismatch, damage; atomic writes; fingerprints.
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync, existsSync, mkdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

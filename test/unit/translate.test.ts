@@ -578,7 +578,7 @@ describe('a translation', () => {
       failure('RUN_MISMATCH', 'images-per-label: this translation has none, you asked for 1'),
     );
     await expect(translate({ ...base, out: at('data') })).rejects.toThrow(
-      failure('RUN_MISMATCH', 'not a translation folder'),
+      failure('RUN_MISMATCH', 'not a translation directory'),
     );
     cpSync(at('whole'), at('edited'), { recursive: true });
     const manifest = readFileSync(at('edited', 'manifest.json'), 'utf8');

@@ -42,7 +42,7 @@ export function statusText(status: Status, missing: string): string {
 export const statusCommand = command({
   options: STATUS,
   examples: [
-    ['diffmine status run', 'From the run folder alone, and from the queue of DIFFMINE_QUEUE if it is set'],
+    ['diffmine status run', 'From the run directory alone, and from the queue of DIFFMINE_QUEUE if it is set'],
     ['sbatch --array=$(diffmine status run --missing slurm --parts 32) job.sh', 'Submit again what is not finished'],
   ],
   async handle(values) {

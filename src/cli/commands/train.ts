@@ -178,7 +178,7 @@ export const trainCommand = command({
   options: optionsOf('train', {
     ...TRAIN.shape,
     out: option(TRAIN.shape.out.optional(), {
-      group: 'Run folder',
+      group: 'Run directory',
       description: 'Output directory, which becomes the model folder: new, or one to resume',
     }),
     listSizes: option(fields.flag().default(false), {

@@ -80,7 +80,7 @@ async function scoreAndGroup(
     throw new DiffmineError(
       'IMAGE_UNREADABLE',
       `None of the ${run.manifest.index.rows} sequences could be scored${first ? `; the first, ${first.image}, ${first.reason}` : '.'}`,
-      'All reasons are in skipped.jsonl of the run folder.',
+      'All reasons are in skipped.jsonl of the run directory.',
     );
   }
   const { groups, page } = complete ? await group(stage, resolved(COTYPICALITY, options), hooks) : {};

@@ -89,13 +89,13 @@ export type CotypicalityEvent =
   /** sequences drawn for the page */
   | { type: 'report'; done: number; total: number };
 
-/** How far clusters agree with what is known to be at their places (purity.ts). */
+/** How far clusters agree with the known elements at their places. */
 export interface Agreement {
   /** places compared */
   places: number;
   /** fraction of them that lie on an element */
   onElement: number;
-  /** fraction of all places whose element is the commonest of their cluster; a place on no element never is */
+  /** fraction of all places whose element is the most frequent one of their cluster; places without an element count as misses */
   purity: number;
   /** the same of the places on elements alone */
   purityOnElements: number;

@@ -1,4 +1,4 @@
-// A run folder of `cotypicality`: its manifest, its shards of sequences, which of them are finished.
+// A run directory of `cotypicality`: its manifest, its shards of sequences, which of them are finished.
 //
 //     RUN/manifest.json              what this run is; fixed at the start
 //     RUN/shards/00000/              a finished shard, all of it at once: shard.json, sequences.parquet, places.parquet, scores.parquet,

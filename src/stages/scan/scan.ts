@@ -1,4 +1,4 @@
-// The scan: every image's typicality under its label, shard by shard, into a run folder that can be resumed.
+// The scan: every image's typicality under its label, shard by shard, into a run directory that can be resumed.
 import { runPipeline } from '../../pipeline/pipeline.js';
 import { planOf, type Plan } from '../../pipeline/plan.js';
 import { readRace } from '../../runs/rounds.js';
@@ -20,7 +20,7 @@ export async function planScan(
 }
 
 /**
- * Scores the images of a dataset and writes a run folder; resumes where an earlier call with the same options, model and data stopped, also one
+ * Scores the images of a dataset and writes a run directory; resumes where an earlier call with the same options, model and data stopped, also one
  * that was killed. Several calls may work on one folder at once: each shard is scored by one of them, and all return when none is left.
  *
  * @throws RUN_MISMATCH where the folder holds another run; before work begins, INVALID_ARGUMENT, DATASET_INVALID, MODEL_*, WEIGHTS_INVALID,

@@ -1,4 +1,4 @@
-// Scores single images, without a dataset or a run folder: the model stays loaded between images. The numbers are those of a scan with the same options.
+// Scores single images, without a dataset or a run directory: the model stays loaded between images. The numbers are those of a scan with the same options.
 import type { z } from 'zod';
 import { fillPrompt, readImage, type SizeOptions } from '../../data/index.js';
 import { Engine, float32, type Conditions } from '../../engine/index.js';

@@ -153,20 +153,20 @@ const OPTIMIZER = {
 
 const WRITTEN = {
   checkpointEvery: option(fields.whole(1).default(500), {
-    group: 'Run folder',
+    group: 'Run directory',
     description: 'Steps between checkpoints',
   }),
   keep: option(fields.whole(1).default(2), {
-    group: 'Run folder',
+    group: 'Run directory',
     description: 'Number of latest checkpoints to keep; the best is always kept',
   }),
   use: option(fields.oneOf(['last', 'best']).default('last'), {
-    group: 'Run folder',
+    group: 'Run directory',
     description:
       'Weights to write to the model folder: those of the last step, or those with the lowest validation loss',
   }),
   saveDtype: option(fields.oneOf(DTYPES).default('fp32'), {
-    group: 'Run folder',
+    group: 'Run directory',
     description: 'dtype of the saved model',
   }),
   sampleEvery: option(fields.whole(0).optional(), {
@@ -193,7 +193,7 @@ export const TRAIN = optionsOf('train', {
   dataset: option(fields.path().optional(), { group: 'Input', description: DATASET_DESCRIPTION }),
   ...TABLES,
   out: option(fields.path(), {
-    group: 'Run folder',
+    group: 'Run directory',
     description: 'Output directory, which becomes the model folder: new, or one to resume',
   }),
   ...SUBJECT,

@@ -21,7 +21,7 @@ export type Negative = 'source' | 'null';
 export const TRANSLATE = optionsOf('translate', {
   ...DATASET,
   ...MODEL,
-  out: option(fields.path(), { group: 'Run folder', description: 'Output directory: new, or one to resume' }),
+  out: option(fields.path(), { group: 'Run directory', description: 'Output directory: new, or one to resume' }),
   to: option(fields.labels().optional(), {
     group: 'Input',
     description: 'Target labels, separated by commas',

@@ -13,7 +13,7 @@ import type { Progress } from '../../util/hooks.js';
 
 export const DEMO = optionsOf('demo', {
   out: option(fields.path().default('demo-run'), {
-    group: 'Run folder',
+    group: 'Run directory',
     description: 'Output directory of the demo: new, or one to resume',
   }),
   full: option(fields.flag().default(false), {

@@ -12,7 +12,7 @@ import { CARD_NAMES } from './machines.js';
 
 /** Commands that are estimated have it; an estimate is one already. */
 const DRY_RUN = option(fields.flag().default(false), {
-  group: 'Run folder',
+  group: 'Run directory',
   description: 'Accepted and ignored: an estimate writes nothing',
 });
 

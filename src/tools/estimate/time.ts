@@ -1,7 +1,7 @@
 // Hours and price at a rate that was given, measured or computed.
 
 export interface Time {
-  /** per second; undefined if neither given, measured nor computed. Of a computed one, the highest */
+  /** UNet calls per second: given, measured or computed (then the upper end); absent if unknown */
   rate?: number;
   rateFrom?: 'given' | 'measured' | 'earlier' | 'computed';
   hours?: number;

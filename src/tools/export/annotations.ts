@@ -24,7 +24,7 @@ export interface AnnotationOptions extends Selection {
   format: AnnotationFormat | 'png';
   /** a file or a new folder, as the format has it; of a format of one file, a stream as well */
   out: string | Writable;
-  /** of maps: the typicality from which on pixels are inside a mask; default half of the label's color scale in the report */
+  /** of maps: minimum typicality of the pixels inside a mask; default half of the label's color scale in the report */
   threshold?: number | undefined;
   /** where the dataset is now */
   dataset?: string | undefined;

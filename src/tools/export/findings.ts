@@ -34,7 +34,7 @@ export interface Attributes {
   rank?: number;
   list?: MinedListName;
   cluster?: number | null;
-  /** of a mask: the typicality from which on pixels are inside */
+  /** of a mask: minimum typicality of the pixels inside it */
   threshold?: number;
 }
 

@@ -92,7 +92,7 @@ export type Inspection =
 const MEASURED = 64;
 
 /**
- * Describes a model folder, a model of the Hugging Face hub (which is not downloaded), a dataset (folder of label folders, CSV, JSONL), a run folder,
+ * Describes a model folder, a model of the Hugging Face hub (which is not downloaded), a dataset (folder of label folders, CSV, JSONL), a run directory,
  * or the folder of a demo or of another stage.
  * @param given options of a model folder, or of a dataset
  * @throws DiffmineError INVALID_ARGUMENT when nothing is there; else what opening it throws (MODEL_*, DATASET_INVALID, RUN_INVALID)
@@ -136,7 +136,7 @@ async function described(
     throw new DiffmineError(
       'INVALID_ARGUMENT',
       `There is no file or folder ${path}.`,
-      'Give a model folder, a dataset or a run folder.',
+      'Give a model folder, a dataset or a run directory.',
     );
   if (status.isFile() && (path.endsWith('.safetensors') || isPickle(path))) return inspectModel(path, options);
   if (status.isDirectory()) {

@@ -33,7 +33,7 @@ export const SUBMIT = optionsOf('submit', {
   }),
   grace: option(fields.whole(1, 3600).default(120), {
     group: 'Cluster',
-    description: 'Seconds from the signal to stop until the kill, in which the current batch must finish (slurm, k8s)',
+    description: 'Seconds between SIGTERM and the kill; the current batch must finish in them (slurm, k8s)',
   }),
   gpus: option(fields.whole(0, 64).default(1), {
     group: 'Cluster',
