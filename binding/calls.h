@@ -1,4 +1,4 @@
-// The addon's exports, by the file that defines them. Signatures and meaning: src/native/types.ts.
+// The addon's exports, by the file that defines them. Signatures and meaning: src/engine/types.ts.
 #pragma once
 #include <napi.h>
 

@@ -141,7 +141,7 @@ async function describeOptions(page) {
           ? `\`${JSON.stringify(value)}\``
           : option.fallback;
         const description = (option.description ?? '').replace(
-          /,? separated by commas|; may be given several times/g,
+          /; of a class model also separated by commas|, separated by commas|; may be given several times/g,
           '',
         );
         return optionRow(anchored, kind, optional ? cell(fallback ?? '') : 'required', cell(description));
@@ -260,7 +260,7 @@ function writeApi(out) {
   if (status !== 0)
     throw new SetupError(
       'typedoc finds something wrong in the API reference (see above).',
-      'A type that is "not included in the documentation": export it from src/index.ts, or mark what names it as @internal.',
+      'A type that is "not included in the documentation": export it from its entry point (src/index.ts, engine.ts, bench.ts, demo.ts), or mark what names it as @internal.',
     );
 }
 
@@ -286,6 +286,40 @@ function texts(folder) {
 }
 
 /** Pages by path relative to the root. */
+/** What links can lead to on a page: ids, and headings by the names that GitHub gives them. */
+function anchorsOf(page) {
+  const anchors = new Map([...page.matchAll(/<a id="([^"]+)">/g)].map(([, id]) => [id, '']));
+  const seen = new Map();
+  for (const [, heading] of page.matchAll(/^#+ (.*)$/gm)) {
+    const text = heading.replace(/[`\\]/g, '');
+    const slug = text
+      .toLowerCase()
+      .replace(/[^\w -]/g, '')
+      .replaceAll(' ', '-');
+    const count = seen.get(slug) ?? 0;
+    seen.set(slug, count + 1);
+    anchors.set(count ? `${slug}-${count}` : slug, text.replace(/^abstract /, ''));
+  }
+  return anchors;
+}
+
+/**
+ * Pages whose links lead somewhere: typedoc numbers headings and ids in one sequence, GitHub does not.
+ * @param pages their texts by name, such as index.md
+ */
+function relinked(pages) {
+  const anchors = new Map(Object.entries(pages).map(([name, text]) => [name, anchorsOf(text)]));
+  const relink = (name, text) =>
+    text.replace(/\[`(\w+)`\]\(([\w.]*)#([\w-]+)\)/g, (link, type, file, target) => {
+      const known = anchors.get(file || name);
+      if (!known || known.has(target)) return link;
+      const [slug] = [...known].find(([, heading]) => heading === type) ?? [];
+      if (slug === undefined) throw new SetupError(`docs/reference/api/${name}: ${link} leads nowhere.`);
+      return `[\`${type}\`](${file}#${slug})`;
+    });
+  return Object.fromEntries(Object.entries(pages).map(([name, text]) => [name, relink(name, text)]));
+}
+
 async function generate(only) {
   const pages = only === undefined || only === 'code' ? codePages() : {};
   if (only === undefined || only === 'cli') {
@@ -293,12 +327,16 @@ async function generate(only) {
     pages['docs/reference/cli.md'] = await cliPage();
   }
   if (only === undefined || only === 'api') {
-    const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'diffmine-api-'));
-    writeApi(scratch);
     await compileTypeScript();
-    for (const [name, text] of Object.entries(texts(scratch)))
-      pages[path.join('docs/reference/api', name)] = polished(await describeOptions(text));
-    fs.rmSync(scratch, { recursive: true });
+    const api = {};
+    const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'diffmine-api-'));
+    try {
+      writeApi(scratch);
+      for (const [name, text] of Object.entries(texts(scratch))) api[name] = polished(await describeOptions(text));
+    } finally {
+      fs.rmSync(scratch, { recursive: true });
+    }
+    for (const [name, text] of Object.entries(relinked(api))) pages[path.join('docs/reference/api', name)] = text;
     pages['docs/reference/api/README.md'] = API_INDEX;
   }
   return pages;

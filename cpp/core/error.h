@@ -6,7 +6,7 @@
 
 namespace diffmine {
 
-// Codes are part of the interface (docs/reference/errors.md); src/errors.ts has the same list.
+// Codes are part of the interface (docs/reference/errors.md); src/util/errors.ts has the same list.
 namespace code {
 inline constexpr const char* kInvalidArgument = "INVALID_ARGUMENT";    // a caller's mistake
 inline constexpr const char* kWeightsInvalid = "WEIGHTS_INVALID";      // damaged or malformed safetensors, NaN weights

@@ -330,7 +330,7 @@ TEST_CASE("kernel add: vectors over channels and residuals, rows of the batch sh
   }
 }
 
-TEST_CASE("kernels of layers refuse shapes that do not fit") {
+TEST_CASE("kernel arguments of layers: shapes that do not fit are refused") {
   const auto x = at::zeros({2, 6, 4, 5}), six = at::zeros({6});
   const auto refused = [](auto f) { return test::error_code(f) == code::kInternal; };
   CHECK(refused([&] { ops::group_norm(x, six, six, 4, 1e-5); }));

@@ -259,7 +259,7 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("kernels refuse shapes that do not fit") {
+TEST_CASE("kernel arguments: shapes that do not fit are refused") {
   const auto x = at::zeros({2, 3, 4, 5}), one = at::zeros({2});
   CHECK(test::error_code([&] { ops::add_noise(x, at::zeros({2, 3, 4, 4}), one, one, at::kFloat); }) == code::kInternal);
   CHECK(test::error_code([&] { ops::add_noise(x, x, at::zeros({3}), one, at::kFloat); }) == code::kInternal);

@@ -118,7 +118,9 @@ export function readValues<S extends Schema>(
     throw new DiffmineError(
       error.code,
       error.message.replace(`\`${wrong.key}\``, () => label),
-      missing ? `${namingFor(command)(taken(command.options, raw) ?? wrong.help)}. ${see}` : (error.hint ?? see),
+      missing
+        ? `${namingFor(command)((wrong.placed ? taken(command.options, flags) : undefined) ?? wrong.help)}. ${see}`
+        : (error.hint ?? see),
       { cause: error, option: wrong.key },
     );
   }

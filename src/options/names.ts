@@ -18,6 +18,7 @@ export const PRESET_NAMES = [
   'xray:published',
 ] as const;
 export const BOX_FORMATS = ['auto', 'csv', 'nih', 'coco', 'masks'] as const;
+/** Whether boxes are in pixels of the upright image or of the stored one, before EXIF turns it. */
 export const BOX_FRAMES = ['auto', 'upright', 'stored'] as const;
 /** Rankings of a label's patches. */
 export const RANKINGS = ['top', 'bottom', 'random'] as const;

@@ -149,7 +149,7 @@ export const RESTARTS = option(fields.whole(1, 10_000).default(10), {
 });
 
 /** Patches of a ranking; up to DuckDB's limit of min(..., K). */
-export const TOP_PATCHES = fields.whole(1, 999_999);
+export const TOP_PATCHES = fields.whole(1, 999_999).default(1000);
 
 /** How patches are ranked and clustered. */
 export const MINING = optionsOf('mine', {
@@ -157,7 +157,7 @@ export const MINING = optionsOf('mine', {
     group: 'Mining',
     description: 'Clusters per label; auto makes one per 25 patches, at most 32',
   }),
-  top: option(TOP_PATCHES.default(1000), { group: 'Mining', description: 'Patches per label in each ranking' }),
+  top: option(TOP_PATCHES, { group: 'Mining', description: 'Patches per label in each ranking' }),
   rank: option(fields.oneOf(RANKINGS).default('top'), { group: 'Mining', description: 'Ranking to cluster' }),
   ...FEATURES,
   restarts: RESTARTS,

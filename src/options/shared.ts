@@ -42,7 +42,7 @@ export const TABLES = {
   }),
   sample: option(fields.whole(1).optional(), {
     group: 'Dataset',
-    description: 'Use only this many images of each label, chosen at random (`samples` counts noise, not images)',
+    description: 'Use only this many images of each label, chosen at random',
   }),
   sampleSeed: option(fields.whole(0).optional(), {
     group: 'Dataset',
@@ -134,8 +134,7 @@ export const PRESET = option(fields.oneOf(PRESET_NAMES).optional(), {
 export const PROMPTS = {
   prompt: option(fields.text().default('{label}'), {
     group: 'Prompts',
-    description:
-      'Prompt template; {label} is the label, {words} the label with spaces for underscores. Use the one that the model was trained with: it is not read from the model',
+    description: 'Prompt template; {label} is the label, {words} the label with spaces for underscores',
   }),
   nullPrompt: option(fields.text().default(''), {
     group: 'Prompts',

@@ -2,6 +2,7 @@
 import type { Shape } from '../metrics/trend.js';
 import type { Row, Schema } from './tables.js';
 
+/** The lists of candidates that a scan keeps of each image; ranked patches may be in `diverse`, too. */
 export const LISTS = ['top', 'bottom', 'random'] as const;
 export type ListName = (typeof LISTS)[number];
 /** The lists of a mined run: `diverse` is there after mine --diverse only. */

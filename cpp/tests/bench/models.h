@@ -1,5 +1,5 @@
-// Models that are benchmarked with random weights, and what they compute: as src/bench/synthetic.ts and
-// src/bench/operations.ts have them, which test/unit/diffmine-bench.test.ts compares.
+// Models that are benchmarked with random weights, and what they compute: as src/tools/bench/synthetic.ts and
+// src/models/operations.ts have them, which test/unit/diffmine-bench.test.ts compares.
 #pragma once
 #include <cstdint>
 #include <string>

@@ -1,4 +1,4 @@
-// Where a run is kept: a directory (directory.ts) or a prefix in a bucket (bucket.ts). Stages work on local files in both cases: the store of a directory
+// Where a run is kept: a directory (directory-store.ts) or a prefix in a bucket (bucket-store.ts). Stages work on local files in both cases: the store of a directory
 // is that directory; the store of a bucket has a temporary folder of the same layout, from which finished shards are committed.
 import type { Locks } from '../locks.js';
 

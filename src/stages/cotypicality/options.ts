@@ -6,6 +6,7 @@ import { FEATURES, MAPS, NOISE, PATCH, RESTARTS, SIZE } from '../../options/scor
 import { BATCH, DEVICE, MODEL, OUT, PRESET, PROMPTS, shardSize, SPLIT } from '../../options/shared.js';
 import type { PipelineEvent } from '../../pipeline/options.js';
 
+/** How features are reduced before they are clustered. */
 export const PROJECTIONS = ['umap', 'pca', 'none'] as const;
 export type Projection = (typeof PROJECTIONS)[number];
 

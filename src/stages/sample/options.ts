@@ -9,8 +9,7 @@ export const SAMPLE = optionsOf('sample', {
   out: option(fields.path(), { group: 'Output', description: 'Output directory: new, or one to resume' }),
   labels: option(fields.labels().optional(), {
     group: 'Input',
-    description:
-      'Labels to generate images of: repeat the option; labels of a class model may also be separated by commas',
+    description: 'Labels to generate images of; of a class model also separated by commas',
     shown: 'all labels of a class model',
   }),
   count: option(fields.whole(1, 1_000_000).default(8), {

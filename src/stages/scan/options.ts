@@ -48,7 +48,7 @@ export const SCAN = optionsOf('scan', {
   ...TIMESTEPS,
   ...CONTRAST,
   ...RACE,
-  top: option(TOP_PATCHES.default(1000), {
+  top: option(TOP_PATCHES, {
     group: 'Scoring',
     description: 'With `race`: patches per label to look for',
   }),

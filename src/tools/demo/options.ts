@@ -74,6 +74,7 @@ export const DATA_ONLY = optionsOf('demo', {
 
 export interface DemoOptions extends z.input<typeof DEMO> {}
 
+/** In the order in which the demo runs them. */
 export const DEMO_STAGES = [
   'world',
   'scan',

@@ -1,7 +1,7 @@
 // Hours and price at a rate that was given, measured or computed.
 
 export interface Time {
-  /** UNet calls per second: given, measured or computed (then the upper end); absent if unknown */
+  /** per second: UNet calls, or steps of a training. Given, measured or computed (then the upper end); absent if unknown */
   rate?: number;
   rateFrom?: 'given' | 'measured' | 'earlier' | 'computed';
   hours?: number;
