@@ -285,7 +285,6 @@ function texts(folder) {
   return Object.fromEntries(names.sort().map((name) => [name, fs.readFileSync(path.join(folder, name), 'utf8')]));
 }
 
-/** Pages by path relative to the root. */
 /** What links can lead to on a page: ids, and headings by the names that GitHub gives them. */
 function anchorsOf(page) {
   const anchors = new Map([...page.matchAll(/<a id="([^"]+)">/g)].map(([, id]) => [id, '']));
@@ -320,6 +319,7 @@ function relinked(pages) {
   return Object.fromEntries(Object.entries(pages).map(([name, text]) => [name, relink(name, text)]));
 }
 
+/** Pages by path relative to the root. */
 async function generate(only) {
   const pages = only === undefined || only === 'code' ? codePages() : {};
   if (only === undefined || only === 'cli') {

@@ -79,7 +79,18 @@ export const CONTENT_SCHEMA: Schema = [
   ['sha256', 'STRING'],
 ];
 
-/** A scored patch: x, y, width, height in source pixels; row, column, patch in pixels of the scored image. */
+/** Where a patch is: x, y, width, height in source pixels; row, column, patch in pixels of the scored image. */
+export const PLACE_COLUMNS = [
+  ['x', 'DOUBLE'],
+  ['y', 'DOUBLE'],
+  ['width', 'DOUBLE'],
+  ['height', 'DOUBLE'],
+  ['row', 'INT32'],
+  ['column', 'INT32'],
+  ['patch', 'INT32'],
+] as const satisfies Schema;
+
+/** A scored patch, at a place of PLACE_COLUMNS. */
 interface ScoredPatchRow extends Row {
   image: string;
   label: string;
@@ -110,13 +121,7 @@ export const PATCH_SCHEMA: Schema = [
   ['condition', 'STRING'],
   ['list', 'STRING'],
   ['place', 'INT32'],
-  ['x', 'DOUBLE'],
-  ['y', 'DOUBLE'],
-  ['width', 'DOUBLE'],
-  ['height', 'DOUBLE'],
-  ['row', 'INT32'],
-  ['column', 'INT32'],
-  ['patch', 'INT32'],
+  ...PLACE_COLUMNS,
   ['typicality', 'DOUBLE'],
   ['standard_error', 'DOUBLE'],
   ['samples', 'INT32'],
@@ -137,13 +142,7 @@ export const MINED_PATCH_SCHEMA: Schema = [
   ['condition', 'STRING'],
   ['list', 'STRING'],
   ['rank', 'INT32'],
-  ['x', 'DOUBLE'],
-  ['y', 'DOUBLE'],
-  ['width', 'DOUBLE'],
-  ['height', 'DOUBLE'],
-  ['row', 'INT32'],
-  ['column', 'INT32'],
-  ['patch', 'INT32'],
+  ...PLACE_COLUMNS,
   ['typicality', 'DOUBLE'],
   ['standard_error', 'DOUBLE'],
   ['samples', 'INT32'],
@@ -278,13 +277,7 @@ export const TREND_PATCH_SCHEMA: Schema = [
   ['label', 'STRING'],
   ['rank', 'INT32'],
   ['image', 'STRING'],
-  ['x', 'DOUBLE'],
-  ['y', 'DOUBLE'],
-  ['width', 'DOUBLE'],
-  ['height', 'DOUBLE'],
-  ['row', 'INT32'],
-  ['column', 'INT32'],
-  ['patch', 'INT32'],
+  ...PLACE_COLUMNS,
   ['match', 'DOUBLE'],
   ['found', 'INT32'],
 ];

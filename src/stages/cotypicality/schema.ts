@@ -1,4 +1,5 @@
 // The columns of the tables of consistent changes (docs/reference/formats/consistent-changes.md).
+import { PLACE_COLUMNS } from '../../runs/columns.js';
 import type { Row, Schema } from '../../runs/tables.js';
 
 export const PLACE_LISTS = ['top', 'random'] as const;
@@ -33,13 +34,7 @@ export const PLACE_SCHEMA: Schema = [
   ['label', 'STRING'],
   ['list', 'STRING'],
   ['place', 'INT32'],
-  ['x', 'DOUBLE'],
-  ['y', 'DOUBLE'],
-  ['width', 'DOUBLE'],
-  ['height', 'DOUBLE'],
-  ['row', 'INT32'],
-  ['column', 'INT32'],
-  ['patch', 'INT32'],
+  ...PLACE_COLUMNS,
   ['cotypicality', 'DOUBLE'],
   ['samples', 'INT32'],
 ];
